@@ -1,0 +1,151 @@
+// Package linktest gives tests network namespaces of their own, with devices
+// between them, so that sockets and netlink are tested on a real kernel and no
+// packet leaves the machine. It takes root. A namespace is gone after its test.
+package linktest
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is a network namespace whose loopback device is up.
+type Namespace struct {
+	// Netlink configures the namespace.
+	Netlink *netlink.Handle
+
+	t      *testing.T
+	handle netns.NsHandle
+}
+
+// New makes a namespace for the test.
+func New(t *testing.T) *Namespace {
+	t.Helper()
+	n := &Namespace{t: t, handle: netns.None()}
+	var err error
+	onThread(func() {
+		n.handle, err = netns.New()
+	})
+	if err != nil {
+		t.Fatalf("making a network namespace (it takes root): %v", err)
+	}
+	t.Cleanup(func() { n.handle.Close() })
+	n.Netlink, err = netlink.NewHandleAt(n.handle, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatalf("netlink in the namespace: %v", err)
+	}
+	t.Cleanup(n.Netlink.Close)
+	n.Up("lo")
+	return n
+}
+
+// Do runs f in the namespace, as do the sockets that f opens, and waits for it.
+// f must not fail the test at once (t.Fatal), which only the test's own
+// goroutine can do.
+func (n *Namespace) Do(f func()) {
+	var err error
+	onThread(func() {
+		if err = netns.Set(n.handle); err == nil {
+			f()
+		}
+	})
+	if err != nil {
+		n.t.Errorf("entering the namespace: %v", err)
+	}
+}
+
+// onThread runs f on a thread that ends with it, so that no other goroutine can
+// come to run in the namespace that f enters.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked
+		f()
+	}()
+	<-done
+}
+
+// Veth makes a pair of devices, one in n and its peer in other.
+func (n *Namespace) Veth(name string, mac net.HardwareAddr, other *Namespace, peer string, peerMAC net.HardwareAddr) {
+	n.t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.HardwareAddr = name, mac
+	n.Must(n.Netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs:        attrs,
+		PeerName:         peer,
+		PeerHardwareAddr: peerMAC,
+		PeerNamespace:    netlink.NsFd(other.handle),
+	}))
+}
+
+// Link returns the device called name, which must exist.
+func (n *Namespace) Link(name string) netlink.Link {
+	n.t.Helper()
+	l, err := n.Netlink.LinkByName(name)
+	n.Must(err)
+	return l
+}
+
+// Interface returns the same as Link, as package net has it.
+func (n *Namespace) Interface(name string) *net.Interface {
+	n.t.Helper()
+	var ifi *net.Interface
+	var err error
+	n.Do(func() { ifi, err = net.InterfaceByName(name) })
+	n.Must(err)
+	return ifi
+}
+
+// Up sets a device administratively up.
+func (n *Namespace) Up(name string) { n.t.Helper(); n.Must(n.Netlink.LinkSetUp(n.Link(name))) }
+
+// WaitUp waits until a device that is administratively up takes packets, which
+// it does a moment after both ends are up.
+func (n *Namespace) WaitUp(name string) {
+	n.t.Helper()
+	const all = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
+	for deadline := time.Now().Add(10 * time.Second); n.Link(name).Attrs().RawFlags&all != all; {
+		if time.Now().After(deadline) {
+			n.t.Fatalf("%s does not come up", name)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Down sets a device administratively down.
+func (n *Namespace) Down(name string) { n.t.Helper(); n.Must(n.Netlink.LinkSetDown(n.Link(name))) }
+
+// Address adds an address such as "192.0.2.1/24" to a device, without duplicate
+// address detection.
+func (n *Namespace) Address(name, addr string) {
+	n.t.Helper()
+	a, err := netlink.ParseAddr(addr)
+	n.Must(err)
+	a.Flags = unix.IFA_F_NODAD
+	n.Must(n.Netlink.AddrAdd(n.Link(name), a))
+}
+
+// Sysctl writes a file below /proc/sys/net, for example
+// "ipv6/conf/wan/accept_ra".
+func (n *Namespace) Sysctl(name, value string) {
+	n.t.Helper()
+	var err error
+	n.Do(func() { err = os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0) })
+	n.Must(err)
+}
+
+// Must fails the test for an error.
+func (n *Namespace) Must(err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
