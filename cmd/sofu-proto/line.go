@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+
+	"github.com/insomniacslk/dhcp/dhcpv6"
+
+	"sofutobanku/internal/config"
+	"sofutobanku/internal/counters"
+	"sofutobanku/internal/daemon"
+	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/line"
+	"sofutobanku/internal/ntt"
+	"sofutobanku/internal/ra"
+	"sofutobanku/internal/softbank"
+	"sofutobanku/internal/state"
+	"sofutobanku/internal/status"
+)
+
+// Codes of state.Error that the authentication causes.
+const (
+	errAuthSilent   = "AUTH_SILENT"
+	errAuthRejected = "AUTH_REJECTED"
+	errAuthSecret   = "AUTH_SECRET"
+	errAuthFailed   = "AUTH_FAILED"
+)
+
+// softbankLine is a SoftBank Hikari line on the WAN device, put together from the
+// parts that know no carrier and those that do.
+type softbankLine struct {
+	iface    string
+	common   config.Common
+	options  softbank.Options
+	stateDir string
+	counters counters.Set
+	log      *slog.Logger
+}
+
+// newLine reads a line's options from its section. device replaces the section's
+// own when it is not empty.
+func newLine(section *config.Section, device, stateDir string, log *slog.Logger) (*softbankLine, error) {
+	l := &softbankLine{iface: section.Name(), stateDir: stateDir, log: log}
+	l.common = section.Common(device)
+	l.options = softbank.FromSection(section)
+	return l, section.Err()
+}
+
+// daemonConfig is all of a daemon's configuration but its names, applier and
+// OnEvent.
+func (l *softbankLine) daemonConfig() daemon.Config {
+	c := l.common
+	return daemon.Config{
+		Line: line.Config{
+			Device: c.Device, Carrier: &l.options, PrefixSource: prefixSource(c),
+			InterfaceID: c.InterfaceID, MTU: c.MTU, TTL: c.TTL, EncapLimit: c.EncapLimit, EchoTarget: c.EchoTarget,
+		},
+		RA:       ra.Config{StrictRFC: c.StrictRFC},
+		DHCP:     l.dhcpConfig,
+		NewAsk:   l.newAsk,
+		AskError: askError,
+		AskAgain: c.AuthInterval,
+		Phone:    phone,
+		Network:  daemon.Real(),
+		Rand:     newRand,
+		Counters: &l.counters,
+		Log:      l.log,
+	}
+}
+
+func prefixSource(c config.Common) line.PrefixSource {
+	switch c.ReqPrefix {
+	case config.ReqPrefixNo:
+		return line.PrefixRA
+	case config.ReqPrefixAuto:
+		return line.PrefixAuto
+	}
+	return line.PrefixPD
+}
+
+// dhcpConfig is what the NTT network wants of a DHCPv6 client whose device has
+// this MAC address.
+func (l *softbankLine) dhcpConfig(mac net.HardwareAddr) dhcp6.Config {
+	if l.common.MAC != nil {
+		mac = l.common.MAC
+	}
+	duid := l.common.ClientID
+	if duid == nil {
+		// RFC 8415 11.4: DUID-LL on Ethernet. The line gives no prefix to others.
+		duid = slices.Concat([]byte{0, 3, 0, 1}, mac)
+	}
+	return dhcp6.Config{
+		DUID: duid, IAID: l.common.IAID, HintLength: l.common.PrefixLength,
+		ORO: []dhcpv6.OptionCode{
+			dhcpv6.OptionVendorOpts, dhcpv6.OptionSIPServersIPv6AddressList, dhcpv6.OptionDNSRecursiveNameServer,
+			dhcpv6.OptionDomainSearchList, dhcpv6.OptionSNTPServerList,
+		},
+		RequestOptions:          []dhcpv6.Option{ntt.VendorClass(mac)},
+		ReconfigureAccept:       true,
+		AcceptUnauthReconfigure: l.common.UnauthReconfigure,
+		Release:                 !l.common.NoRelease,
+		StrictRFC:               l.common.StrictRFC,
+		LeaseFile:               filepath.Join(l.stateDir, l.iface+".lease"),
+	}
+}
+
+// newAsk gives what asks the line's RADIUS servers.
+func (l *softbankLine) newAsk(trace func(event, detail string)) daemon.Ask {
+	client := softbank.NewClient(softbank.ClientConfig{
+		Options: l.options, Rand: newRand(), Counters: &l.counters, Log: l.log, Trace: trace,
+	})
+	return func(ctx context.Context, r daemon.Request) (line.Grant, error) {
+		mac := r.MAC
+		if l.common.MAC != nil {
+			mac = l.common.MAC
+		}
+		g, err := client.Ask(ctx, softbank.Request{Prefix: r.Prefix, TerminalMAC: told(r.Info).MAC, WANMAC: mac})
+		if err != nil {
+			return line.Grant{}, err
+		}
+		return line.Grant{
+			IPv4: g.IPv4, BR: g.BR, EchoTarget: g.EchoTarget, DNS: g.DNS6,
+			Auth: state.Auth{Server: g.Server, RTT: g.RTT, Attributes: g.Attributes},
+		}, nil
+	}
+}
+
+// told is what NTT's part of the DHCPv6 information says; what is malformed in it
+// is left out.
+func told(info *dhcp6.Info) ntt.Info {
+	if info == nil {
+		return ntt.Info{}
+	}
+	for _, v := range info.Vendor {
+		if v.Enterprise != ntt.Enterprise {
+			continue
+		}
+		suboptions, _ := ntt.ParseDHCPv6(v.Data)
+		i, _ := ntt.Interpret(suboptions)
+		return i
+	}
+	return ntt.Info{}
+}
+
+func phone(info *dhcp6.Info) *status.Phone {
+	t := told(info)
+	if len(t.Numbers) == 0 {
+		return nil
+	}
+	return &status.Phone{Numbers: t.Numbers, Domain: t.Domain, SIP: append([]netip.Addr{}, info.SIP...)}
+}
+
+// askError puts the failure of an authentication in words for a person.
+func askError(err error) state.Error {
+	e := state.Error{Code: errAuthFailed, Text: err.Error()}
+	for _, known := range []struct {
+		code string
+		is   func(error) bool
+	}{
+		{errAuthSilent, is[*softbank.SilentError]},
+		{errAuthRejected, is[*softbank.RejectError]},
+		{errAuthSecret, is[*softbank.BadAuthenticatorError]},
+	} {
+		if known.is(err) {
+			e.Code = known.code
+		}
+	}
+	return e
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}

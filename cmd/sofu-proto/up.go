@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"sofutobanku/internal/config"
+	"sofutobanku/internal/control"
+	"sofutobanku/internal/daemon"
+	"sofutobanku/internal/kernel"
+	"sofutobanku/internal/status"
+)
+
+// defaultStateDir holds leases and what was made in the kernel. On OpenWrt /var
+// is a tmpfs: flash is not written to.
+const defaultStateDir = "/var/lib/sofu-proto"
+
+func up(args []string, stdout, stderr io.Writer) error {
+	fs := flag.NewFlagSet("up", flag.ContinueOnError)
+	dir := fs.String("config", "/etc/config", "`DIR` of the UCI file named network")
+	iface := fs.String("interface", "wan", "`NAME` of the config interface section")
+	device := fs.String("device", "", "WAN `DEV`, instead of option device")
+	lan := fs.String("lan", "", "LAN `DEV` that gets the first /64 of the delegated prefix")
+	resolv := fs.String("resolv", "", "resolv.conf `FILE` to write the line's DNS servers to")
+	tunnel := fs.String("tunnel", "", "device `NAME` of the tunnel (default: the interface's name with -4 behind it)")
+	runDir := fs.String("run-dir", defaultRunDir, "`DIR` of the control socket and the lock")
+	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
+	timeline := fs.Bool("timeline", false, "print each moment of the line's life on standard output")
+	verbose := fs.Bool("v", false, "log more")
+	if err := parse(fs, args, stderr); err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if *verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+
+	section, err := config.Load(*dir, *iface)
+	if err != nil {
+		return &exitError{exitConfig, err}
+	}
+	if *tunnel == "" {
+		*tunnel = *iface + "-4"
+	}
+	l, err := newLine(section, *device, *stateDir, log)
+	if err != nil {
+		return &exitError{exitConfig, err}
+	}
+	unlock, err := lock(filepath.Join(*runDir, *iface+".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	applier, err := kernel.New(kernel.Options{
+		Device: l.common.Device, LAN: *lan, ResolvFile: *resolv, TunnelName: *tunnel,
+		DefaultRoute: l.common.DefaultRoute, Metric: l.common.Metric, PeerDNS: l.common.PeerDNS,
+		StateDir: *stateDir, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	cfg := l.daemonConfig()
+	cfg.Interface, cfg.Tunnel, cfg.Applier = *iface, *tunnel, applier
+	if *timeline {
+		cfg.OnEvent = func(e status.Event) { fmt.Fprintln(stdout, e.Line()) }
+	}
+	return serve(daemon.New(cfg), socketPath(*runDir, *iface), log)
+}
+
+// serve runs d with its control socket and signals until SIGTERM or SIGINT.
+func serve(d *daemon.Daemon, socket string, log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	usr := make(chan os.Signal, 1)
+	signal.Notify(usr, syscall.SIGUSR1, syscall.SIGUSR2)
+	go func() {
+		for s := range usr {
+			if s == syscall.SIGUSR1 {
+				d.Renew()
+			} else {
+				d.Restart()
+			}
+		}
+	}()
+	go func() {
+		// The line is worth more than its status.
+		if err := control.Serve(ctx, socket, d.Control); err != nil && ctx.Err() == nil {
+			log.Error("no control socket: status will not work", "error", err)
+		}
+	}()
+	return d.Run(ctx)
+}
+
+// lock makes sure that one sofu-proto runs for an interface. The kernel drops the
+// lock with the process, however that ends.
+func lock(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &exitError{exitRunning, fmt.Errorf("%s is locked: another sofu-proto runs for this interface; end it first", path)}
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// newRand returns an unpredictable source of its own for each client: what it
+// gives becomes transaction ids and CHAP challenges.
+func newRand() *rand.Rand {
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails, see its documentation
+	return rand.New(rand.NewChaCha8(seed))
+}

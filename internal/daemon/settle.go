@@ -1,0 +1,246 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/echo"
+	"sofutobanku/internal/line"
+	"sofutobanku/internal/state"
+	"sofutobanku/internal/status"
+)
+
+// settle brings the system and the running work in line with the session.
+func (d *Daemon) settle(ctx context.Context) {
+	// DHCPv6 needs nothing of the State; an authentication needs its source
+	// address in place.
+	w := d.session.Wants()
+	if d.dhcp != nil && d.dhcpMode != w.DHCP {
+		d.dhcpMode = w.DHCP
+		d.dhcp.SetMode(w.DHCP)
+	}
+	st := d.session.State()
+	was := d.published
+	if changed := !st.Equal(was); changed || d.reapply {
+		d.apply(st)
+		if changed {
+			d.publish(st)
+			d.tell(was, st)
+		}
+	}
+	d.asking = replace(ctx, d.asking, w.Ask, d.keepAsking)
+	d.echoing = replace(ctx, d.echoing, w.Echo, d.prove)
+}
+
+// replace ends the job whose question is no longer want, and starts want's.
+func replace[Q comparable](ctx context.Context, running *job[Q], want *Q, do func(context.Context, Q)) *job[Q] {
+	if running != nil {
+		if want != nil && *want == running.question {
+			return running
+		}
+		running.cancel()
+	}
+	if want == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go do(ctx, *want)
+	return &job[Q]{*want, cancel}
+}
+
+// apply has st rendered, and again later where that failed: the kernel may want
+// a moment, or a person has to install a module.
+func (d *Daemon) apply(st state.State) {
+	d.reapply = false
+	err := d.cfg.Applier.Apply(st)
+	if err == nil {
+		d.pause = firstRepairPause
+		d.setLocalError(&d.applyError, nil)
+		return
+	}
+	d.applyFailed(err)
+}
+
+func (d *Daemon) applyFailed(err error) {
+	d.cfg.Log.Error("cannot apply the state", "error", err)
+	e := &state.Error{Code: ErrApply, Text: err.Error()}
+	if coded, ok := errors.AsType[interface {
+		error
+		Code() string
+	}](err); ok {
+		e = &state.Error{Code: coded.Code(), Text: coded.Error()}
+	}
+	d.setLocalError(&d.applyError, e)
+	d.later("repair", func() { d.reapply = true })
+}
+
+func (d *Daemon) socketFailed(ctx context.Context, code string, err error) {
+	d.cfg.Log.Error("cannot open a socket", "error", err)
+	d.setLocalError(&d.socketError, &state.Error{Code: code, Text: err.Error()})
+	d.later("relink", func() { d.onLink(ctx, d.seen, time.Now()) })
+}
+
+// later posts f, in place of an f of that kind that is not due yet, after a pause
+// that grows with each failure in a row.
+func (d *Daemon) later(kind string, f func()) {
+	if t := d.repairs[kind]; t != nil {
+		t.Stop()
+	}
+	d.repairs[kind] = time.AfterFunc(d.pause, func() { d.mail.post(kind, f) })
+	d.pause = min(2*d.pause, lastRepairPause)
+}
+
+// keepAsking asks q until it is granted or no longer wanted.
+func (d *Daemon) keepAsking(ctx context.Context, q line.Question) {
+	rnd := d.cfg.Rand()
+	pause := firstAskPause
+	for {
+		grant, err := d.ask(ctx, d.request(q))
+		if ctx.Err() != nil {
+			return
+		}
+		wait := d.cfg.AskAgain
+		if err != nil {
+			d.trace("access-failed", err.Error())
+			why := d.cfg.AskError(err)
+			d.mail.post("ask", func() { d.session.Refused(q, why) })
+			wait = pause
+			pause = min(2*pause, lastAskPause)
+		} else {
+			d.mail.post("ask", func() { d.session.Granted(q, grant) })
+			pause = firstAskPause
+			if wait == 0 {
+				return
+			}
+		}
+		// Up to a tenth later, so that the routers of a town do not ask in step
+		// after a power cut.
+		wait += time.Duration(rnd.Float64() * float64(wait) / 10)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// prove sends echoes through the tunnel until one comes back.
+func (d *Daemon) prove(ctx context.Context, e line.Echo) {
+	d.setEcho(nil)
+	d.trace("echo-request", "to "+e.Target.String())
+	rtt, err := d.cfg.Network.Echo(ctx, echo.Config{
+		Device: d.cfg.Tunnel, Source: e.Source, Target: e.Target,
+		Rand: d.cfg.Rand(), Counters: d.cfg.Counters, Log: d.cfg.Log,
+	})
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		d.trace("echo-failed", err.Error())
+	default:
+		d.trace("echo-reply", "from "+e.Target.String())
+		ms := status.Milliseconds(rtt)
+		d.setEcho(&ms)
+	}
+}
+
+// tell records in the timeline what changed for a person.
+func (d *Daemon) tell(was, now state.State) {
+	switch t := now.Tunnel; {
+	case t == nil && was.Tunnel != nil:
+		d.event("tunnel-down", "")
+	case t != nil && was.Tunnel == nil:
+		d.event("tunnel-up", t.IPv4.String()+" by way of "+t.Remote.String())
+	case t != nil && *t != *was.Tunnel:
+		d.event("tunnel-moved", t.IPv4.String()+" by way of "+t.Remote.String())
+	}
+	if e := now.Error; e != nil && (was.Error == nil || *e != *was.Error) {
+		d.event("error", e.Code+": "+e.Text)
+	}
+}
+
+func (d *Daemon) event(name, detail string) { d.timeline.add(time.Now(), name, detail) }
+
+// trace takes the moments that the clients report, on their goroutines.
+func (d *Daemon) trace(name, detail string) {
+	d.event(name, detail)
+	d.mu.Lock()
+	d.notify()
+	d.mu.Unlock()
+}
+
+func (d *Daemon) publish(st state.State) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if st.Phase != d.published.Phase {
+		d.since = time.Now()
+	}
+	d.published = st
+	d.notify()
+}
+
+func (d *Daemon) setLocalError(which **state.Error, e *state.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	*which = e
+	d.notify()
+}
+
+func (d *Daemon) setEcho(ms *float64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.echoMS = ms
+	d.notify()
+}
+
+// notify wakes those who watch the status. d.mu is held.
+func (d *Daemon) notify() {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// Status is the present status, and a channel that is closed when it changed.
+func (d *Daemon) Status() (status.Status, <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := d.published
+	// What this machine refuses explains more than what the line lacks.
+	for _, e := range []*state.Error{d.socketError, d.applyError} {
+		if e != nil {
+			st.Error = e
+			break
+		}
+	}
+	s := status.Of(st, time.Now())
+	s.Interface, s.Since = d.cfg.Interface, d.since.Round(0)
+	s.Counters, s.Events = d.cfg.Counters.Snapshot(), d.timeline.list()
+	if d.info != nil {
+		s.Phone = d.cfg.Phone(d.info)
+	}
+	if s.Tunnel != nil {
+		s.Tunnel.Device, s.Tunnel.EchoMS = d.cfg.Tunnel, d.echoMS
+	}
+	return s, d.changed
+}
+
+func (d *Daemon) setMAC(mac net.HardwareAddr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mac = mac
+}
+
+func (d *Daemon) setInfo(info *dhcp6.Info) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.info = info
+	d.notify()
+}
+
+// request is q with what is known of the line at this moment.
+func (d *Daemon) request(q line.Question) Request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return Request{Question: q, MAC: d.mac, Info: d.info}
+}

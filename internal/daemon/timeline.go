@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"sofutobanku/internal/status"
+)
+
+// maxEvents is how much of the past the status shows.
+const maxEvents = 64
+
+// timeline is the line's recent moments, counted from the last link-up.
+type timeline struct {
+	onEvent func(status.Event) // may be nil
+
+	mu     sync.Mutex
+	zero   time.Time
+	events []status.Event
+}
+
+// start begins a new timeline at t and forgets the one before.
+func (tl *timeline) start(t time.Time) {
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	tl.zero, tl.events = t, nil
+}
+
+// add records that name happened at t.
+func (tl *timeline) add(t time.Time, name, detail string) {
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	if tl.zero.IsZero() {
+		tl.zero = t
+	}
+	e := status.Event{MS: status.Milliseconds(t.Sub(tl.zero)), Name: name, Detail: detail}
+	if len(tl.events) == maxEvents {
+		tl.events = slices.Delete(tl.events, 0, 1)
+	}
+	tl.events = append(tl.events, e)
+	if tl.onEvent != nil {
+		tl.onEvent(e)
+	}
+}
+
+func (tl *timeline) list() []status.Event {
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	return slices.Clone(tl.events)
+}

@@ -1,0 +1,343 @@
+package line
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/link"
+	"sofutobanku/internal/ra"
+	"sofutobanku/internal/state"
+)
+
+// fixed is a carrier whose two interface identifiers are easy to read: …::a asks,
+// …::b ends the tunnel.
+type fixed struct{}
+
+func (fixed) Source(p netip.Prefix) netip.Addr {
+	return ra.SLAAC(netip.PrefixFrom(p.Addr(), 64), [8]byte{7: 0xa})
+}
+func (fixed) Local(p netip.Prefix, _ netip.Addr) netip.Addr {
+	return ra.SLAAC(netip.PrefixFrom(p.Addr(), 64), [8]byte{7: 0xb})
+}
+
+var (
+	epoch   = time.Now()
+	mac     = net.HardwareAddr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x01}
+	router  = netip.MustParseAddr("fe80::1")
+	ipv4    = netip.MustParseAddr("192.0.2.1")
+	br      = netip.MustParseAddr("2001:db8:b::1")
+	target  = netip.MustParseAddr("198.51.100.1")
+	first   = netip.MustParsePrefix("2001:db8:1100::/56")
+	second  = netip.MustParsePrefix("2001:db8:2200::/56")
+	shared  = netip.MustParsePrefix("2001:db8:3300::/64")
+	upLink  = link.State{Exists: true, Up: true, Index: 2, Name: "wan0", MAC: mac, MTU: 1500}
+	managed = ra.Info{Managed: true, Other: true, MTU: 1500, Routers: []ra.Router{{Addr: router, Until: at(1800)}}}
+	slaac   = ra.Info{Other: true, MTU: 1500, Routers: managed.Routers, Prefixes: []ra.Prefix{
+		{Prefix: shared, OnLink: true, OnLinkUntil: at(600), Autonomous: true, Preferred: at(300), Until: at(600)}}}
+	grant = Grant{IPv4: ipv4, BR: br, EchoTarget: target}
+)
+
+func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
+
+func lease(p netip.Prefix) dhcp6.Event {
+	return dhcp6.Event{
+		Lease: &dhcp6.Lease{Prefixes: []dhcp6.Prefix{{Prefix: p, Preferred: at(12600), Valid: at(14400)}}},
+		Info:  &dhcp6.Info{DNS: []netip.Addr{netip.MustParseAddr("2001:db8::53")}},
+	}
+}
+
+func newSession(source PrefixSource) *Session {
+	return New(Config{Device: "wan0", Carrier: fixed{}, PrefixSource: source, TTL: 64, EncapLimit: -1})
+}
+
+// grantNow answers the question that s asks at present.
+func grantNow(t *testing.T, s *Session, g Grant) {
+	t.Helper()
+	q := s.Wants().Ask
+	if q == nil {
+		t.Fatal("nothing is asked")
+	}
+	s.Granted(*q, g)
+}
+
+// up is a session that went all the way with a delegated prefix.
+func up(t *testing.T) *Session {
+	t.Helper()
+	s := newSession(PrefixAuto)
+	s.Link(upLink)
+	s.RA(managed)
+	s.DHCP(lease(first))
+	grantNow(t, s, grant)
+	return s
+}
+
+func want(t *testing.T, what string, want, got any) {
+	t.Helper()
+	opts := cmp.Options{
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+		cmpopts.EquateEmpty(),
+	}
+	if diff := cmp.Diff(want, got, opts); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestDelegatedLineComesUp(t *testing.T) {
+	s := newSession(PrefixAuto)
+	s.Link(upLink)
+	want(t, "wants with a link", Wants{DHCP: dhcp6.ModePD}, s.Wants())
+	if got := s.State().Phase; got != state.Starting {
+		t.Errorf("phase with a link = %s", got)
+	}
+
+	s.DHCP(lease(first)) // before the RA: the order cannot matter
+	question := &Question{Prefix: first, Source: netip.MustParseAddr("2001:db8:1100::a"), Round: 1}
+	want(t, "wants with a lease", Wants{DHCP: dhcp6.ModePD, Ask: question}, s.Wants())
+	s.RA(managed)
+	want(t, "wants with RA and lease", Wants{DHCP: dhcp6.ModePD, Ask: question}, s.Wants())
+	ipv6 := state.State{
+		Phase: state.IPv6,
+		WAN: state.WAN{Device: "wan0", MTU: 1500, Routers: []state.Router{{Addr: router, Until: at(1800)}},
+			DNS: []netip.Addr{netip.MustParseAddr("2001:db8::53")}},
+		Prefix:       &state.Prefix{Prefix: first, Preferred: at(12600), Valid: at(14400)},
+		OwnAddresses: []netip.Addr{netip.MustParseAddr("2001:db8:1100::a")},
+	}
+	want(t, "state before the grant", ipv6, s.State())
+
+	grantNow(t, s, grant)
+	all := ipv6
+	all.Phase = state.Up
+	all.Auth = &state.Auth{}
+	all.Tunnel = &state.Tunnel{Local: netip.MustParseAddr("2001:db8:1100::b"), Remote: br, IPv4: ipv4, MTU: 1460, TTL: 64, EncapLimit: -1}
+	want(t, "state when up", all, s.State())
+	want(t, "echo", &Echo{Source: ipv4, Target: target, Local: all.Tunnel.Local, Remote: br}, s.Wants().Echo)
+}
+
+func TestAdvertisedLineComesUp(t *testing.T) {
+	s := newSession(PrefixAuto)
+	s.Link(upLink)
+	s.RA(slaac)
+	want(t, "wants", Wants{DHCP: dhcp6.ModeInfo, Ask: &Question{Prefix: shared, Source: netip.MustParseAddr("2001:db8:3300::a"), Round: 1}}, s.Wants())
+	grantNow(t, s, grant)
+	own := func(a string) state.Address {
+		return state.Address{Prefix: netip.PrefixFrom(netip.MustParseAddr(a), 128), Valid: at(600), Deprecated: true, NoDAD: true}
+	}
+	want(t, "state", state.State{
+		Phase: state.Up,
+		WAN: state.WAN{Device: "wan0", MTU: 1500, Routers: []state.Router{{Addr: router, Until: at(1800)}},
+			Addresses: []state.Address{
+				{Prefix: netip.MustParsePrefix("2001:db8:3300::200:5eff:fe00:5301/64"), Preferred: at(300), Valid: at(600)},
+				own("2001:db8:3300::a"), own("2001:db8:3300::b"),
+			}},
+		Tunnel: &state.Tunnel{Local: netip.MustParseAddr("2001:db8:3300::b"), Remote: br, IPv4: ipv4, MTU: 1460, TTL: 64, EncapLimit: -1, LocalOnWAN: true},
+		Auth:   &state.Auth{},
+	}, s.State())
+}
+
+func TestNewPrefixMovesTheTunnel(t *testing.T) {
+	s := up(t)
+	s.DHCP(lease(second))
+	st := s.State()
+	if st.Phase != state.IPv6 || st.Tunnel == nil || st.Tunnel.Local != netip.MustParseAddr("2001:db8:1100::b") {
+		t.Errorf("before the new grant: phase %s, tunnel %+v: the old one must stay", st.Phase, st.Tunnel)
+	}
+	if w := s.Wants(); w.Echo != nil {
+		t.Errorf("an echo through the old tunnel is wanted: %+v", w.Echo)
+	}
+	grantNow(t, s, grant)
+	if st = s.State(); st.Phase != state.Up || st.Tunnel.Local != netip.MustParseAddr("2001:db8:2200::b") {
+		t.Errorf("after the new grant: phase %s, tunnel %+v", st.Phase, st.Tunnel)
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	why := state.Error{Code: "AUTH_REJECTED", Text: "no"}
+
+	t.Run("for the same prefix leaves the tunnel", func(t *testing.T) {
+		s := up(t)
+		s.Renew()
+		s.Refused(*s.Wants().Ask, why)
+		st := s.State()
+		want(t, "error", &why, st.Error)
+		if st.Phase != state.Up || st.Tunnel == nil {
+			t.Errorf("phase %s, tunnel %+v", st.Phase, st.Tunnel)
+		}
+		grantNow(t, s, grant)
+		want(t, "error after a grant", (*state.Error)(nil), s.State().Error)
+	})
+	t.Run("for a new prefix removes it", func(t *testing.T) {
+		s := up(t)
+		s.DHCP(lease(second))
+		s.Refused(*s.Wants().Ask, why)
+		if st := s.State(); st.Tunnel != nil || st.Phase != state.IPv6 || st.Prefix.Prefix != second {
+			t.Errorf("phase %s, tunnel %+v, prefix %+v", st.Phase, st.Tunnel, st.Prefix)
+		}
+	})
+}
+
+func TestLateAnswersAreIgnored(t *testing.T) {
+	s := up(t)
+	before := s.State()
+	old := *s.Wants().Ask
+	s.DHCP(lease(second))
+	s.Granted(old, Grant{IPv4: netip.MustParseAddr("192.0.2.99"), BR: br})
+	s.Refused(old, state.Error{Code: "AUTH_SILENT"})
+	st := s.State()
+	want(t, "tunnel", before.Tunnel, st.Tunnel)
+	want(t, "error", (*state.Error)(nil), st.Error)
+}
+
+func TestOneThingChangesOneThing(t *testing.T) {
+	otherBR, otherIPv4 := netip.MustParseAddr("2001:db8:b::2"), netip.MustParseAddr("192.0.2.2")
+	lost := managed
+	lost.Routers = nil
+	for _, tt := range []struct {
+		name string
+		do   func(t *testing.T, s *Session)
+		want func(*state.State)
+	}{
+		{"new BR", func(t *testing.T, s *Session) { s.Renew(); grantNow(t, s, Grant{IPv4: ipv4, BR: otherBR}) },
+			func(st *state.State) { st.Tunnel.Remote = otherBR }},
+		{"new IPv4", func(t *testing.T, s *Session) { s.Renew(); grantNow(t, s, Grant{IPv4: otherIPv4, BR: br}) },
+			func(st *state.State) { st.Tunnel.IPv4 = otherIPv4 }},
+		{"lost router", func(t *testing.T, s *Session) { s.RA(lost) },
+			func(st *state.State) { st.WAN.Routers = nil }},
+		{"renewed lease", func(t *testing.T, s *Session) {
+			ev := lease(first)
+			ev.Lease.Prefixes[0].Valid = at(20000)
+			s.DHCP(ev)
+		}, func(st *state.State) { st.Prefix.Valid = at(20000) }},
+		{"expired lease", func(t *testing.T, s *Session) { s.DHCP(dhcp6.Event{}) }, func(st *state.State) {
+			st.Phase, st.Prefix, st.OwnAddresses, st.Tunnel, st.Auth, st.WAN.DNS = state.Starting, nil, nil, nil, nil, nil
+		}},
+		{"link down", func(t *testing.T, s *Session) { s.Link(link.State{Exists: true, Name: "wan0", MAC: mac, MTU: 1500}) },
+			func(st *state.State) {
+				st.Phase = state.Down
+				st.Error = &state.Error{Code: ErrNoCarrier, Text: "wan0 has no link: check the cable to the ONU and that the ONU is powered"}
+			}},
+		{"link down and up", func(t *testing.T, s *Session) { s.Link(link.State{Exists: true}); s.Link(upLink) }, func(*state.State) {}},
+		{"smaller MTU advertised", func(t *testing.T, s *Session) {
+			i := managed
+			i.MTU = 1400
+			s.RA(i)
+		}, func(st *state.State) { st.WAN.MTU, st.Tunnel.MTU = 1400, 1360 }},
+		{"restart", func(t *testing.T, s *Session) { s.Restart() }, func(st *state.State) {
+			*st = state.State{Phase: state.Starting, WAN: state.WAN{Device: "wan0"}}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := up(t)
+			expected := s.State()
+			tt.want(&expected)
+			tt.do(t, s)
+			want(t, "state", expected, s.State())
+		})
+	}
+}
+
+func TestWithoutLinkNothingIsAsked(t *testing.T) {
+	s := up(t)
+	s.Link(link.State{Exists: true})
+	if w := s.Wants(); w.Ask != nil || w.Echo != nil {
+		t.Errorf("wants %+v", w)
+	}
+	s.Link(upLink)
+	if w := s.Wants(); w.Ask == nil || w.Ask.Round != 2 {
+		t.Errorf("after the link returned the carrier must be asked anew, wants %+v", w)
+	}
+}
+
+func TestPrefixSource(t *testing.T) {
+	managedWithPrefix := slaac
+	managedWithPrefix.Managed = true
+	noPrefix := dhcp6.Event{Err: &dhcp6.Error{}}
+	for _, tt := range []struct {
+		name     string
+		source   PrefixSource
+		ra       ra.Info
+		dhcp     dhcp6.Event
+		overdue  bool
+		wantMode dhcp6.Mode
+		want     netip.Prefix
+	}{
+		{"auto, lease wins over a /64", PrefixAuto, slaac, lease(first), false, dhcp6.ModeInfo, first},
+		{"auto, M=1 with a /64 waits for the lease", PrefixAuto, managedWithPrefix, dhcp6.Event{}, false, dhcp6.ModePD, netip.Prefix{}},
+		{"auto, M=1 with a /64, the server has none", PrefixAuto, managedWithPrefix, noPrefix, false, dhcp6.ModePD, shared},
+		{"auto, M=1 with a /64, the server is silent", PrefixAuto, managedWithPrefix, dhcp6.Event{}, true, dhcp6.ModePD, shared},
+		{"no takes the /64 though M=1", PrefixRA, managedWithPrefix, dhcp6.Event{}, false, dhcp6.ModeInfo, shared},
+		{"a length takes no /64", PrefixPD, slaac, dhcp6.Event{}, true, dhcp6.ModePD, netip.Prefix{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSession(tt.source)
+			s.Link(upLink)
+			s.RA(tt.ra)
+			s.DHCP(tt.dhcp)
+			if tt.overdue {
+				s.Overdue()
+			}
+			w := s.Wants()
+			if w.DHCP != tt.wantMode {
+				t.Errorf("DHCP mode %v, want %v", w.DHCP, tt.wantMode)
+			}
+			var got netip.Prefix
+			if w.Ask != nil {
+				got = w.Ask.Prefix
+			}
+			if got != tt.want {
+				t.Errorf("asks for %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestErrorsNameTheCause(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(*Session)
+		want string
+	}{
+		{"no device", func(s *Session) { s.Link(link.State{}) }, ErrNoDevice},
+		{"no carrier yet", func(s *Session) { s.Link(link.State{Exists: true}) }, ""},
+		{"no carrier", func(s *Session) { s.Link(link.State{Exists: true}); s.Overdue() }, ErrNoCarrier},
+		{"lost carrier", func(s *Session) { s.Link(upLink); s.Link(link.State{Exists: true}) }, ErrNoCarrier},
+		{"duplicate MAC", func(s *Session) { l := upLink; l.DADFailed = true; s.Link(l) }, ErrDADFailed},
+		{"early", func(s *Session) { s.Link(upLink) }, ""},
+		{"nothing answers", func(s *Session) { s.Link(upLink); s.Overdue() }, ErrNoRA},
+		{"no DHCPv6 server", func(s *Session) { s.Link(upLink); s.RA(managed); s.Overdue() }, ErrNoPrefix},
+		{"the server has no prefix", func(s *Session) {
+			s.Link(upLink)
+			s.DHCP(dhcp6.Event{Err: &dhcp6.Error{Code: dhcp6.NoPrefixAvail, Server: router}})
+		}, ErrNoPrefix},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSession(PrefixAuto)
+			tt.do(s)
+			got := ""
+			if e := s.State().Error; e != nil {
+				got = e.Code
+			}
+			if got != tt.want {
+				t.Errorf("error %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A published State is a value: what comes later must not reach into it.
+func TestStatesAreNotShared(t *testing.T) {
+	s := up(t)
+	st := s.State()
+	dns := st.WAN.DNS[0]
+	s.dhcp.Info.DNS[0] = netip.MustParseAddr("2001:db8::bad")
+	if st.WAN.DNS[0] != dns {
+		t.Error("a State shares its DNS servers with the session")
+	}
+}
