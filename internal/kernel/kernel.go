@@ -116,9 +116,29 @@ func (a *Applier) Prepare() error {
 		a.journal.current = true
 		errs.add(a.reconcile(state.State{}))
 	}
+	a.tryTunnel()
 	errs.add(a.prepareDevice())
 	errs.add(a.save())
 	return errs.join()
+}
+
+// tryTunnel makes a tunnel device and deletes it again: the kernel loads the
+// module while nobody waits for it, and a person learns that it is missing
+// before the line is up. The ends are of the discard-only prefix (RFC 6666).
+func (a *Applier) tryTunnel() {
+	if a.made.Tunnel != nil {
+		return
+	}
+	l, err := a.ensureTunnel(&state.Tunnel{Local: netip.MustParseAddr("100::1"), Remote: netip.MustParseAddr("100::2"), MTU: 1460, EncapLimit: -1})
+	if err != nil {
+		a.log.Warn("there will be no IPv4", "error", err)
+		return
+	}
+	if err := a.nl.LinkDel(l); err != nil {
+		a.log.Warn("cannot delete the tunnel that was only tried", "error", err)
+		return
+	}
+	a.made.Tunnel = nil
 }
 
 func (a *Applier) prepareDevice() error {
@@ -447,11 +467,10 @@ func (a *Applier) ownTunnel(l netlink.Link) bool {
 
 // name is for messages.
 func (a *Applier) name(index int) string {
-	l, err := a.nl.LinkByIndex(index)
-	if err != nil {
-		return fmt.Sprintf("(index %d)", index)
+	if name, ok := a.nl.names[index]; ok {
+		return name
 	}
-	return l.Attrs().Name
+	return fmt.Sprintf("(index %d)", index)
 }
 
 func (a *Applier) describe(r route) string {

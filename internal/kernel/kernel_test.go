@@ -572,3 +572,59 @@ func TestSeconds(t *testing.T) {
 		}
 	}
 }
+
+// haveTunnel tries to make one, in the present namespace.
+func haveTunnel(t *testing.T) bool {
+	t.Helper()
+	h, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	l := tunnelLink("probe", &state.Tunnel{Local: addr("2001:db8::1"), Remote: addr("2001:db8::2"), EncapLimit: -1})
+	err = h.LinkAdd(l)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return false
+	}
+	if err == nil {
+		err = h.LinkDel(l)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return true
+}
+
+// upState is a line that is up.
+func upState() state.State {
+	st := lineState()
+	st.Phase = state.Up
+	st.Tunnel = &state.Tunnel{
+		Local: st.OwnAddresses[0], Remote: addr("2001:db8:0:a000::1919"), IPv4: addr("192.0.2.1"),
+		MTU: 1460, TTL: 64, EncapLimit: -1,
+	}
+	return st
+}
+
+// Without ip6_tunnel the error says what to install, and IPv6 is up all the same.
+func TestNoTunnel(t *testing.T) {
+	newNamespace(t)
+	if haveTunnel(t) {
+		t.Skip("this kernel has ip6_tunnel: runs on one without, as most build machines have")
+	}
+	a := newApplier(t, options(t))
+	apply(t, a, lineState())
+	want := picture(t)
+	err := a.Apply(upState())
+	var no *NoTunnelError
+	if !errors.As(err, &no) {
+		t.Fatalf("Apply: %v; want a *NoTunnelError", err)
+	}
+	mustContain(t, "error", err.Error(), "module ip6_tunnel", "package kmod-ip6-tunnel")
+	if d := cmp.Diff(lines(want), lines(picture(t))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if err := a.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}

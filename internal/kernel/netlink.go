@@ -28,6 +28,7 @@ const tunnelFlags = 0x7f
 type conn struct {
 	*netlink.Handle
 	sockets map[int]*nl.SocketHandle // for setAddress
+	names   map[int]string           // of the devices that link found, by index
 }
 
 func dial() (*conn, error) {
@@ -41,7 +42,7 @@ func dial() (*conn, error) {
 		h.Close()
 		return nil, err
 	}
-	return &conn{h, map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}, nil
+	return &conn{h, map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}, map[int]string{1: "lo"}}, nil
 }
 
 func (c *conn) close() {
@@ -60,6 +61,7 @@ func (c *conn) link(name string) (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernel: look up device %s: %w", name, err)
 	}
+	c.names[l.Attrs().Index] = name
 	return l, nil
 }
 

@@ -1,3 +1,7 @@
+//go:build lab
+
+// These tests need ip6tnl devices: the lab runs them in a kernel that has them.
+
 package kernel
 
 import (
@@ -18,50 +22,6 @@ import (
 	"sofutobanku/internal/state"
 )
 
-// The tests of this file need ip6tnl devices. On a kernel without the module
-// ip6_tunnel they are skipped and TestNoTunnel runs instead; run the test
-// binary in a kernel that has it for the others.
-
-// haveTunnel tries to make one, in the present namespace.
-func haveTunnel(t *testing.T) bool {
-	t.Helper()
-	h, err := dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.close()
-	l := tunnelLink("probe", &state.Tunnel{Local: addr("2001:db8::1"), Remote: addr("2001:db8::2"), EncapLimit: -1})
-	err = h.LinkAdd(l)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return false
-	}
-	if err == nil {
-		err = h.LinkDel(l)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return true
-}
-
-func needTunnel(t *testing.T) {
-	t.Helper()
-	if !haveTunnel(t) {
-		t.Skip("needs ip6_tunnel: runs in the lab kernel")
-	}
-}
-
-// upState is a line that is up.
-func upState() state.State {
-	st := lineState()
-	st.Phase = state.Up
-	st.Tunnel = &state.Tunnel{
-		Local: st.OwnAddresses[0], Remote: addr("2001:db8:0:a000::1919"), IPv4: addr("192.0.2.1"),
-		MTU: 1460, TTL: 64, EncapLimit: -1,
-	}
-	return st
-}
-
 // tunnelState is upState with another tunnel.
 func tunnelState(f func(*state.Tunnel)) state.State {
 	st := upState()
@@ -70,32 +30,8 @@ func tunnelState(f func(*state.Tunnel)) state.State {
 	return st
 }
 
-// Without ip6_tunnel the error says what to install, and IPv6 is up all the same.
-func TestNoTunnel(t *testing.T) {
-	newNamespace(t)
-	if haveTunnel(t) {
-		t.Skip("this kernel has ip6_tunnel: runs on one without")
-	}
-	a := newApplier(t, options(t))
-	apply(t, a, lineState())
-	want := picture(t)
-	err := a.Apply(upState())
-	var no *NoTunnelError
-	if !errors.As(err, &no) {
-		t.Fatalf("Apply: %v; want a *NoTunnelError", err)
-	}
-	mustContain(t, "error", err.Error(), "module ip6_tunnel", "package kmod-ip6-tunnel")
-	if d := cmp.Diff(lines(want), lines(picture(t))); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-	if err := a.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-}
-
 func TestTunnel(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	a := newApplier(t, options(t))
 	golden(t, a, []step{
 		{"the line has IPv6", lineState()},
@@ -117,7 +53,6 @@ func TestTunnel(t *testing.T) {
 
 func TestTunnelMetric(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	o := options(t)
 	o.Metric = 70
 	a := newApplier(t, o)
@@ -138,7 +73,6 @@ func TestTunnelMetric(t *testing.T) {
 // the default route stay, nothing goes down.
 func TestTunnelMoves(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	a := newApplier(t, options(t))
 	apply(t, a, upState())
 	before, err := a.nl.link("sofu4")
@@ -213,7 +147,6 @@ func TestTunnelMoves(t *testing.T) {
 // back: at no moment is it nowhere.
 func TestOwnAddressMoves(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	a := newApplier(t, options(t))
 	own := lineState().OwnAddresses[0]
 	on := func() string {
@@ -247,7 +180,6 @@ func TestOwnAddressMoves(t *testing.T) {
 //	here: sofu4 (192.0.2.1), wan ===== isp, far (198.51.100.1) :another namespace
 func TestTunnelCarries(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	br := fmt.Sprintf("sofu-test-%d", os.Getpid())
 	run(t, "ip netns add "+br)
 	t.Cleanup(func() { run(t, "ip netns del "+br) })
@@ -293,7 +225,6 @@ func TestStrangersTunnel(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			newNamespace(t)
-			needTunnel(t)
 			run(t, test.make)
 			run(t, "ip link set sofu4 up")
 			// Not what its other end does to it.
@@ -327,7 +258,6 @@ func TestStrangersTunnel(t *testing.T) {
 // Another device has the same ends: the kernel refuses, nobody is disturbed.
 func TestTunnelEndsTaken(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	run(t, "ip link add other type ip6tnl mode ipip6 local 2001:db8:aa00:0:1111:1111:1111:1111 remote 2001:db8:0:a000::1919")
 	a := newApplier(t, options(t))
 	err := a.Apply(upState())
@@ -343,7 +273,6 @@ func TestTunnelEndsTaken(t *testing.T) {
 // Somebody deletes the device, takes it down, or changes it.
 func TestTunnelRepair(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	a := newApplier(t, options(t))
 	apply(t, a, upState())
 	want := picture(t)
@@ -367,7 +296,6 @@ func TestTunnelRepair(t *testing.T) {
 
 func TestTunnelCloseAndKill(t *testing.T) {
 	newNamespace(t)
-	needTunnel(t)
 	before := snapshot(t)
 	o := options(t)
 	first := newApplier(t, o)
