@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sofutobanku/internal/counters"
@@ -203,10 +204,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	clients.Go(func() { d.ra.Run(running) })
 	failed := make(chan error, 1)
 	clients.Go(func() {
-		err := d.cfg.Network.Watch(running, d.cfg.Line.Device, func(l link.State) {
-			now := time.Now()
-			d.mail.post("link", func() { d.onLink(running, l, now) })
-		})
+		err := d.cfg.Network.Watch(running, d.cfg.Line.Device, d.linkNews(running))
 		if err != nil && running.Err() == nil {
 			failed <- err
 		}
@@ -241,6 +239,26 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 }
 
+// linkNews takes the news of the device. A carrier that was lost is acted upon even
+// when it is back before anybody took the news: the line may be another.
+func (d *Daemon) linkNews(ctx context.Context) func(link.State) {
+	var lost atomic.Bool
+	return func(l link.State) {
+		now := time.Now()
+		if !l.Up {
+			lost.Store(true)
+		}
+		d.mail.post("link", func() {
+			if lost.Swap(false) && l.Up {
+				down := l
+				down.Up, down.LinkLocal = false, netip.Addr{}
+				d.onLink(ctx, down, now)
+			}
+			d.onLink(ctx, l, now)
+		})
+	}
+}
+
 // onRA takes what the routers advertise. A router that reappears ends the
 // DHCPv6 client's long pauses: what kept the line away is over.
 func (d *Daemon) onRA(info ra.Info) {
@@ -264,56 +282,75 @@ func (d *Daemon) onLink(ctx context.Context, l link.State, at time.Time) {
 	if was.Up && (!l.Up || l.Index != was.Index) {
 		d.timeline.add(at, "link-down", "")
 		d.ra.LinkDown()
-		d.stopClientDHCP()
+		d.dhcpDown()
 		was = link.State{}
+	}
+	if len(l.MAC) > 0 {
+		d.ensureDHCP(ctx, l.MAC)
 	}
 	if !l.Up {
 		return
 	}
-	d.ra.SetLinkMTU(l.MTU)
 	ifi := &net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC}
 	if !was.Up {
 		d.timeline.start(at)
 		d.timeline.add(at, "link-up", l.Name)
 		d.overdue.Reset(overdueAfter)
-		conn, err := d.cfg.Network.ListenRA(ifi)
-		if err != nil {
-			d.link = link.State{} // so that the next try begins here
-			d.socketFailed(ctx, ErrRASocket, err)
-			return
+	}
+	// DHCPv6 first: its answers take the line two round trips further, the
+	// router's only one.
+	var dhcpErr, raErr error
+	if l.LinkLocal != was.LinkLocal {
+		d.ra.SetSource(l.LinkLocal)
+		d.dhcpDown()
+		if l.LinkLocal.IsValid() && d.dhcp != nil {
+			d.timeline.add(at, "link-local", l.LinkLocal.String())
+			dhcpErr = d.dhcpUp(ifi, l.LinkLocal)
 		}
-		d.ra.LinkUp(conn)
 	}
-	if l.LinkLocal == was.LinkLocal {
-		return
+	d.ra.SetLinkMTU(l.MTU)
+	if !was.Up {
+		raErr = d.raUp(ifi)
 	}
-	d.ra.SetSource(l.LinkLocal)
-	d.stopClientDHCP()
-	if !l.LinkLocal.IsValid() {
-		return
-	}
-	d.timeline.add(at, "link-local", l.LinkLocal.String())
-	conn, err := d.cfg.Network.ListenDHCP(ifi, l.LinkLocal)
-	if err != nil {
+	switch {
+	case raErr != nil:
+		d.link = link.State{} // so that the next try begins at the beginning
+		d.socketFailed(ctx, ErrRASocket, raErr)
+	case dhcpErr != nil:
 		d.link.LinkLocal = netip.Addr{}
-		d.socketFailed(ctx, ErrDHCPSocket, fmt.Errorf("%w: check that no other DHCPv6 client runs on %s", err, l.Name))
-		return
+		d.socketFailed(ctx, ErrDHCPSocket, fmt.Errorf("%w: check that no other DHCPv6 client runs on %s", dhcpErr, l.Name))
+	default:
+		d.setLocalError(&d.socketError, nil)
 	}
-	d.setLocalError(&d.socketError, nil)
-	d.client(ctx, l.MAC).LinkUp(conn)
 }
 
-func (d *Daemon) stopClientDHCP() {
+func (d *Daemon) raUp(ifi *net.Interface) error {
+	conn, err := d.cfg.Network.ListenRA(ifi)
+	if err == nil {
+		d.ra.LinkUp(conn)
+	}
+	return err
+}
+
+func (d *Daemon) dhcpUp(ifi *net.Interface, ll netip.Addr) error {
+	conn, err := d.cfg.Network.ListenDHCP(ifi, ll)
+	if err == nil {
+		d.dhcp.LinkUp(conn)
+	}
+	return err
+}
+
+func (d *Daemon) dhcpDown() {
 	if d.dhcp != nil {
 		d.dhcp.LinkDown()
 	}
 }
 
-// client is the DHCPv6 client of a device with this MAC address. Its DUID is made
-// of the MAC address, so another one needs another client.
-func (d *Daemon) client(ctx context.Context, mac net.HardwareAddr) *dhcp6.Client {
+// ensureDHCP sees to it that there is a DHCPv6 client for a device with this MAC
+// address. Its DUID is made of the address, so another one needs another client.
+func (d *Daemon) ensureDHCP(ctx context.Context, mac net.HardwareAddr) {
 	if d.dhcp != nil && d.dhcpMAC == mac.String() {
-		return d.dhcp
+		return
 	}
 	if d.stopDHCP != nil {
 		d.stopDHCP()
@@ -339,5 +376,4 @@ func (d *Daemon) client(ctx context.Context, mac net.HardwareAddr) *dhcp6.Client
 	}()
 	d.stopDHCP = func() { cancel(); <-done }
 	d.dhcp, d.dhcpMAC, d.dhcpMode = c, mac.String(), dhcp6.ModeOff
-	return c
 }

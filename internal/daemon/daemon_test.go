@@ -360,6 +360,22 @@ func TestLinkDownAndUp(t *testing.T) {
 	})
 }
 
+// The news of a carrier that is back already must not hide that it was lost.
+func TestShortFlapIsNotMissed(t *testing.T) {
+	run(t, func(b *bench) {
+		b.come()
+		n := len(b.asked)
+		l := wan0
+		b.links <- l // down, and up before anybody looked
+		l.Up, l.LinkLocal = true, own
+		b.links <- l
+		synctest.Wait()
+		if len(b.asked) != n+1 {
+			t.Errorf("asked %d times after the flap, want once", len(b.asked)-n)
+		}
+	})
+}
+
 // Whatever the link did, the system is put right: the kernel drops addresses
 // with it.
 func TestLinkChangeAppliesAgain(t *testing.T) {
