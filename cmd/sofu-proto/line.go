@@ -86,9 +86,6 @@ func prefixSource(c config.Common) line.PrefixSource {
 // dhcpConfig is what the NTT network wants of a DHCPv6 client whose device has
 // this MAC address.
 func (l *softbankLine) dhcpConfig(mac net.HardwareAddr) dhcp6.Config {
-	if l.common.MAC != nil {
-		mac = l.common.MAC
-	}
 	duid := l.common.ClientID
 	if duid == nil {
 		// RFC 8415 11.4: DUID-LL on Ethernet. The line gives no prefix to others.
@@ -115,11 +112,7 @@ func (l *softbankLine) newAsk(trace func(event, detail string)) daemon.Ask {
 		Options: l.options, Rand: newRand(), Counters: &l.counters, Log: l.log, Trace: trace,
 	})
 	return func(ctx context.Context, r daemon.Request) (line.Grant, error) {
-		mac := r.MAC
-		if l.common.MAC != nil {
-			mac = l.common.MAC
-		}
-		g, err := client.Ask(ctx, softbank.Request{Prefix: r.Prefix, TerminalMAC: told(r.Info).MAC, WANMAC: mac})
+		g, err := client.Ask(ctx, softbank.Request{Prefix: r.Prefix, TerminalMAC: told(r.Info).MAC, WANMAC: r.MAC})
 		if err != nil {
 			return line.Grant{}, err
 		}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -39,9 +38,6 @@ type Common struct {
 	// ClientID is the DUID with its type (option clientid), 3 to 130 bytes in hex
 	// (RFC 8415 11.1). Default empty: the DUID-LL of the MAC.
 	ClientID []byte
-	// MAC stands in for the device's own where the line is told one, nil (the
-	// default) for the device's.
-	MAC net.HardwareAddr
 	// NoRelease keeps the prefix on the way out instead of giving it back, since
 	// a carrier may take long to hand out the next one. Default true.
 	NoRelease bool
@@ -94,7 +90,6 @@ func (s *Section) Common(device string) Common {
 		Device:            s.device(device),
 		IAID:              s.Uint32("iaid", 1),
 		ClientID:          s.Hex("clientid", 3, 130),
-		MAC:               s.MAC("mac"),
 		NoRelease:         s.Bool("norelease", true),
 		UnauthReconfigure: s.Bool("unauth_reconfigure", false),
 		StrictRFC:         s.Bool("strict_rfc", false),
