@@ -15,6 +15,12 @@ import (
 // limit option, in bytes.
 const tunnelOverhead = 40
 
+// staleBy is by how much longer another advertised prefix must last than the one
+// in use to replace it. It is the longest that a router leaves between two
+// advertisements (RFC 4861 6.2.1): what differs by less may just not have been
+// advertised again yet, and two routers in turn must not make the line flap.
+const staleBy = 30 * time.Minute
+
 // Codes of state.Error. They are stable: LuCI and users' scripts know them.
 const (
 	ErrNoDevice  = "NO_DEVICE"  // the WAN device does not exist
@@ -100,7 +106,8 @@ type Session struct {
 	wasUp   bool // the link was up at least once
 	ra      ra.Info
 	dhcp    dhcp6.Event
-	overdue bool // a line in order would have got further by now
+	chosen  netip.Prefix // of the advertised ones; invalid takes the best
+	overdue bool         // a line in order would have got further by now
 
 	round    int
 	grant    *Grant
@@ -115,14 +122,22 @@ func New(cfg Config) *Session { return &Session{cfg: cfg} }
 // lost carrier, to be verified when it returns.
 func (s *Session) Link(l link.State) {
 	if l.Up && !s.link.Up {
-		s.round++
 		s.wasUp, s.overdue = true, false
+		s.Renew()
 	}
 	s.link = l
 }
 
 // RA takes all that the routers advertise now.
-func (s *Session) RA(info ra.Info) { s.ra = info }
+func (s *Session) RA(info ra.Info) {
+	s.ra = info
+	best, _ := s.best()
+	if now, ok := s.advertised(); !ok || !now.Preferred.IsZero() && lasts(best.Preferred, now.Preferred.Add(staleBy)) {
+		s.chosen = best.Prefix
+	} else {
+		s.chosen = now.Prefix
+	}
+}
 
 // DHCP takes the DHCPv6 client's whole present picture.
 func (s *Session) DHCP(ev dhcp6.Event) { s.dhcp = ev }
@@ -150,8 +165,12 @@ func (s *Session) Refused(q Question, why state.Error) {
 	}
 }
 
-// Renew asks the carrier again at once.
-func (s *Session) Renew() { s.round++ }
+// Renew asks the carrier again at once, and takes the advertised prefix that
+// lasts longest.
+func (s *Session) Renew() {
+	s.round++
+	s.chosen = netip.Prefix{}
+}
 
 // Restart forgets all that was learned but the state of the device.
 func (s *Session) Restart() {
@@ -194,15 +213,32 @@ func (s *Session) raOnly() bool {
 	return !s.ra.Managed || s.overdue || s.dhcp.Err != nil
 }
 
-// advertised is the first prefix that a router advertises for autonomous use.
+// advertised is the prefix in use of those that routers advertise for autonomous
+// use.
 func (s *Session) advertised() (ra.Prefix, bool) {
-	i := slices.IndexFunc(s.ra.Prefixes, func(p ra.Prefix) bool {
-		return p.Autonomous && !p.Deprecated
-	})
-	if i < 0 {
-		return ra.Prefix{}, false
+	for _, p := range s.ra.Prefixes {
+		if p.Prefix == s.chosen && usable(p) {
+			return p, true
+		}
 	}
-	return s.ra.Prefixes[i], true
+	return s.best()
+}
+
+// best is the advertised prefix that is preferred longest.
+func (s *Session) best() (best ra.Prefix, ok bool) {
+	for _, p := range s.ra.Prefixes {
+		if usable(p) && (!ok || lasts(p.Preferred, best.Preferred)) {
+			best, ok = p, true
+		}
+	}
+	return best, ok
+}
+
+func usable(p ra.Prefix) bool { return p.Autonomous && !p.Deprecated }
+
+// lasts tells that a ends later than b; the zero Time never ends.
+func lasts(a, b time.Time) bool {
+	return !b.IsZero() && (a.IsZero() || a.After(b))
 }
 
 func (s *Session) question() *Question {

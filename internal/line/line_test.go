@@ -3,6 +3,7 @@ package line
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -295,6 +296,45 @@ func TestPrefixSource(t *testing.T) {
 				t.Errorf("asks for %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestChoiceOfAdvertisedPrefix(t *testing.T) {
+	older, newer := netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParsePrefix("2001:db8:2::/64")
+	advertise := func(s *Session, olderEnds, newerEnds int) netip.Prefix {
+		i := ra.Info{}
+		for p, ends := range map[netip.Prefix]int{older: olderEnds, newer: newerEnds} {
+			if ends > 0 {
+				i.Prefixes = append(i.Prefixes, ra.Prefix{Prefix: p, Autonomous: true, Preferred: at(ends), Until: at(2 * ends)})
+			}
+		}
+		slices.SortFunc(i.Prefixes, func(a, b ra.Prefix) int { return a.Prefix.Addr().Compare(b.Prefix.Addr()) })
+		s.RA(i)
+		p, _, _ := s.prefix()
+		return p.Prefix
+	}
+	s := newSession(PrefixAuto)
+	s.Link(upLink)
+	for _, step := range []struct {
+		what         string
+		older, newer int // seconds until each is deprecated, 0: not advertised
+		renew        bool
+		want         netip.Prefix
+	}{
+		{"alone", 3600, 0, false, older},
+		{"another one, that lasts a little longer", 3600, 3700, false, older},
+		{"two routers in turn", 3800, 3700, false, older},
+		{"not advertised again for more than half an hour", 3800, 5601, false, newer},
+		{"and it is again", 5700, 5601, false, newer},
+		{"renewed: the one that lasts longer", 5700, 5601, true, older},
+		{"gone", 0, 5601, false, newer},
+	} {
+		if step.renew {
+			s.Renew()
+		}
+		if got := advertise(s, step.older, step.newer); got != step.want {
+			t.Errorf("%s: %v, want %v", step.what, got, step.want)
+		}
 	}
 }
 
