@@ -289,6 +289,7 @@ func (d *Daemon) onLink(ctx context.Context, l link.State, at time.Time) {
 		d.ensureDHCP(ctx, l.MAC)
 	}
 	if !l.Up {
+		d.link.LinkLocal = netip.Addr{} // the device keeps it, its socket is gone
 		return
 	}
 	ifi := &net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC}

@@ -169,12 +169,11 @@ func (b *bench) doListenDHCP(*net.Interface, netip.Addr) (dhcp6.Conn, error) {
 	return &dhcpConn{b, make(chan struct{})}, nil
 }
 
-// link reports the device as up or not, with its link-local address usable.
+// link reports the device as up or not. It keeps its link-local address without
+// a carrier, as the kernel does.
 func (b *bench) link(up bool) {
 	l := wan0
-	if l.Up = up; up {
-		l.LinkLocal = own
-	}
+	l.Up, l.LinkLocal = up, own
 	b.links <- l
 	synctest.Wait()
 }
@@ -348,9 +347,15 @@ func TestLinkDownAndUp(t *testing.T) {
 		if s.State != state.Down || s.Error == nil || s.Error.Code != line.ErrNoCarrier || s.Tunnel == nil {
 			t.Errorf("down: %s", s.JSON())
 		}
-		n := len(b.asked)
+		n, sent := len(b.asked), len(b.dhcpSent)
 		time.Sleep(time.Minute)
+		if len(b.dhcpSent) != sent {
+			t.Error("DHCPv6 goes on without a link")
+		}
 		b.come()
+		if len(b.dhcpSent) == sent {
+			t.Error("DHCPv6 does not go on with the link")
+		}
 		if s := b.status(); s.State != state.Up || s.Error != nil {
 			t.Errorf("up again: %s", s.JSON())
 		}
