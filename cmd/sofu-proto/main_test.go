@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sofutobanku/internal/config"
+	"sofutobanku/internal/control"
+	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/ntt"
+	"sofutobanku/internal/softbank"
+	"sofutobanku/internal/state"
+	"sofutobanku/internal/status"
+)
+
+// call runs a command line and returns its exit code and output.
+func call(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = run(args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		args           []string
+		code           int
+		stdout, stderr string // a part of each
+	}{
+		{"nothing", nil, exitUsage, "", "sofu-proto up"},
+		{"help", []string{"-h"}, exitOK, "Exit codes", ""},
+		{"unknown command", []string{"dance"}, exitUsage, "", `unknown command "dance": see sofu-proto -h`},
+		{"help of a command", []string{"up", "-h"}, exitOK, "", "-config DIR"},
+		{"unknown flag", []string{"up", "--dance"}, exitUsage, "", "-dance"},
+		{"stray argument", []string{"status", "wan"}, exitUsage, "", `unexpected argument "wan"`},
+		{"version", []string{"version"}, exitOK, "sofu-proto ", ""},
+		{"nobody runs", []string{"status", "--run-dir", "/nonexistent"}, exitFailed, "", "/nonexistent/wan.sock"},
+		{"no configuration", []string{"up", "--config", "/nonexistent"}, exitConfig, "", "/nonexistent/network"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, stderr := call(tt.args...)
+			if code != tt.code || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
+				t.Errorf("code %d, want %d\nstdout: %s\nstderr: %s", code, tt.code, stdout, stderr)
+			}
+		})
+	}
+}
+
+// writeConfig writes the interface section wan and returns its folder.
+func writeConfig(t *testing.T, options string) string {
+	dir := t.TempDir()
+	text := "config interface 'wan'\n" + options
+	if err := os.WriteFile(filepath.Join(dir, "network"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// All that is wrong is said at once, with no secret in it.
+func TestBadConfiguration(t *testing.T) {
+	dir := writeConfig(t, `
+	option line 'nxet'
+	option auth_server '192.0.2.1'
+	option password 'geheim'
+	option mtu '70000'
+`)
+	code, _, stderr := call("up", "--config", dir)
+	if code != exitConfig {
+		t.Errorf("exit code %d, want %d", code, exitConfig)
+	}
+	for _, want := range []string{"'line'", "nxet", "'auth_server'", "192.0.2.1", "'shared_secret'", "'mtu'", "70000", "'device'", dir + "/network"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("no %s in:\n%s", want, stderr)
+		}
+	}
+	if strings.Contains(stderr, "geheim") {
+		t.Errorf("a secret in:\n%s", stderr)
+	}
+}
+
+// running answers on the control socket as a daemon would.
+func running(t *testing.T, s status.Status) (runDir string) {
+	runDir = t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		done <- control.Serve(ctx, socketPath(runDir, "wan"), func(_ context.Context, request string, w io.Writer) error {
+			if request == "watch" {
+				w.Write(s.JSON())
+			}
+			_, err := w.Write(s.JSON())
+			return err
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	for range 500 {
+		if _, err := os.Stat(socketPath(runDir, "wan")); err == nil {
+			return runDir
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("no socket after 5 s")
+	return ""
+}
+
+func TestStatus(t *testing.T) {
+	s := status.Of(state.State{Phase: state.Up, WAN: state.WAN{Device: "eth1"}}, time.Now())
+	s.Interface = "wan"
+	dir := running(t, s)
+
+	code, stdout, _ := call("status", "--run-dir", dir)
+	if code != exitOK || !strings.HasPrefix(stdout, "wan: up") || strings.Contains(stdout, "\x1b") {
+		t.Errorf("code %d: %q", code, stdout)
+	}
+	code, stdout, _ = call("status", "--run-dir", dir, "--json")
+	if code != exitOK || stdout != string(s.JSON()) {
+		t.Errorf("code %d: %s", code, stdout)
+	}
+	// The daemon ends while it is watched.
+	code, stdout, stderr := call("status", "--run-dir", dir, "--json", "--watch")
+	if code != exitFailed || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "the daemon ended") {
+		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+func TestStatusOfALineThatIsNotUp(t *testing.T) {
+	dir := running(t, status.Of(state.State{Phase: state.IPv6}, time.Now()))
+	if code, stdout, _ := call("status", "--run-dir", dir); code != exitNotUp || !strings.Contains(stdout, "ipv6") {
+		t.Errorf("code %d, want %d: %s", code, exitNotUp, stdout)
+	}
+}
+
+func TestLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run", "wan.lock")
+	unlock, err := lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock(path); err == nil || err.(*exitError).code != exitRunning {
+		t.Errorf("locked twice: %v", err)
+	}
+	unlock()
+	if unlock, err = lock(path); err != nil {
+		t.Errorf("after unlock: %v", err)
+	} else {
+		unlock()
+	}
+}
+
+// What the line is told by DHCPv6: DUID-LL of the device, the five options that
+// the carrier allows, and NTT's vendor class.
+func TestDHCPConfig(t *testing.T) {
+	dir := writeConfig(t, `
+	option device 'eth1'
+	option line 'next'
+	option auth_server '2001:db8::1'
+	option shared_secret 'a'
+	option password 'b'
+`)
+	section, err := config.Load(dir, "wan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLine(section, "", "/state", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := l.dhcpConfig([]byte{0, 0, 0x5e, 0, 0x53, 1})
+	if diff := cmp.Diff([]byte{0, 3, 0, 1, 0, 0, 0x5e, 0, 0x53, 1}, c.DUID); diff != "" {
+		t.Errorf("DUID (-want +got):\n%s", diff)
+	}
+	var oro []int
+	for _, code := range c.ORO {
+		oro = append(oro, int(code))
+	}
+	if diff := cmp.Diff([]int{17, 22, 23, 24, 31}, oro); diff != "" {
+		t.Errorf("ORO (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff("000000d2000600005e005301", hex.EncodeToString(c.RequestOptions[0].ToBytes())); diff != "" {
+		t.Errorf("option 16 (-want +got):\n%s", diff)
+	}
+	if c.IAID != 1 || c.Release || !c.ReconfigureAccept || c.AcceptUnauthReconfigure || len(c.SolicitOptions) != 0 || c.LeaseFile != "/state/wan.lease" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestPhone(t *testing.T) {
+	sip := netip.MustParseAddr("2001:db8::5060")
+	vendor, err := ntt.EncodeDHCPv6([]ntt.Suboption{{Code: 202, Data: []byte("0312345678")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		info *dhcp6.Info
+		want *status.Phone
+	}{
+		{"no information", nil, nil},
+		{"another enterprise", &dhcp6.Info{Vendor: []dhcp6.Vendor{{Enterprise: 9, Data: vendor}}}, nil},
+		{"NTT's", &dhcp6.Info{SIP: []netip.Addr{sip}, Vendor: []dhcp6.Vendor{{Enterprise: 9}, {Enterprise: ntt.Enterprise, Data: vendor}}},
+			&status.Phone{Numbers: []string{"0312345678"}, SIP: []netip.Addr{sip}}},
+	} {
+		got, want := "null", "null"
+		if p := phone(tt.info); p != nil {
+			b, _ := json.Marshal(p)
+			got = string(b)
+		}
+		if tt.want != nil {
+			b, _ := json.Marshal(tt.want)
+			want = string(b)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", tt.name, got, want)
+		}
+	}
+}
+
+func TestAskErrorCodes(t *testing.T) {
+	for err, want := range map[error]string{
+		&softbank.SilentError{}:           errAuthSilent,
+		&softbank.RejectError{}:           errAuthRejected,
+		&softbank.BadAuthenticatorError{}: errAuthSecret,
+		&softbank.AnswerError{}:           errAuthFailed,
+		io.ErrUnexpectedEOF:               errAuthFailed,
+	} {
+		if got := askError(err).Code; got != want {
+			t.Errorf("%T: %s, want %s", err, got, want)
+		}
+	}
+}
