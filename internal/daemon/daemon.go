@@ -373,7 +373,9 @@ func (d *Daemon) ensureDHCP(ctx context.Context, mac net.HardwareAddr) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.Run(ctx)
+		if err := c.Run(ctx); err != nil && ctx.Err() == nil {
+			d.cfg.Log.Error("no DHCPv6", "error", err)
+		}
 	}()
 	d.stopDHCP = func() { cancel(); <-done }
 	d.dhcp, d.dhcpMAC, d.dhcpMode = c, mac.String(), dhcp6.ModeOff

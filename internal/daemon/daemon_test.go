@@ -400,7 +400,7 @@ func TestFailedApplyIsShownAndRepaired(t *testing.T) {
 	run(t, func(b *bench) {
 		b.applyError = errors.New("kernel: no")
 		b.come()
-		if s := b.status(); s.Error == nil || s.Error.Code != ErrApply || s.Error.Text != "kernel: no" {
+		if s := b.status(); s.Error == nil || s.Error.Code != ErrApply || s.Error.Text != "kernel: no" || s.State == state.Up || s.Tunnel.EchoMS != nil {
 			t.Errorf("status: %s", s.JSON())
 		}
 		calls := b.count()
@@ -410,7 +410,7 @@ func TestFailedApplyIsShownAndRepaired(t *testing.T) {
 		}
 		b.set(func() { b.applyError = nil })
 		time.Sleep(2 * lastRepairPause)
-		if s := b.status(); s.Error != nil {
+		if s := b.status(); s.Error != nil || s.State != state.Up || s.Tunnel.EchoMS == nil {
 			t.Errorf("after the repair: %s", s.JSON())
 		}
 	})

@@ -31,6 +31,9 @@ func (d *Daemon) settle(ctx context.Context) {
 			d.tell(was, st)
 		}
 	}
+	if d.applyError != nil {
+		w.Echo = nil // there may be no tunnel to send it through
+	}
 	d.asking = replace(ctx, d.asking, w.Ask, d.keepAsking)
 	d.echoing = replace(ctx, d.echoing, w.Echo, d.prove)
 }
@@ -212,6 +215,9 @@ func (d *Daemon) Status() (status.Status, <-chan struct{}) {
 			st.Error = e
 			break
 		}
+	}
+	if d.applyError != nil && st.Phase == state.Up {
+		st.Phase = state.IPv6
 	}
 	s := status.Of(st, time.Now())
 	s.Interface, s.Since = d.cfg.Interface, d.since.Round(0)
