@@ -1,11 +1,9 @@
 package echo
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
-	"syscall"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
@@ -17,14 +15,14 @@ type conn struct{ sock net.PacketConn }
 // dial opens a raw ICMP socket that is bound to a device and an address, and is
 // handed replies and errors only.
 func dial(device string, source netip.Addr) (Conn, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
-		var err error
-		return errors.Join(rc.Control(func(fd uintptr) {
-			err = unix.BindToDevice(int(fd), device)
-		}), err)
-	}}
-	sock, err := lc.ListenPacket(context.Background(), "ip4:icmp", source.String())
+	// Not by a net.ListenConfig, which would bring the resolver and TCP into the
+	// program.
+	sock, err := net.ListenIP("ip4:icmp", &net.IPAddr{IP: source.AsSlice()})
 	if err != nil {
+		return nil, err
+	}
+	if err := bindToDevice(sock, device); err != nil {
+		sock.Close()
 		return nil, err
 	}
 	var filter ipv4.ICMPFilter
@@ -38,6 +36,15 @@ func dial(device string, source netip.Addr) (Conn, error) {
 		return nil, err
 	}
 	return &conn{sock}, nil
+}
+
+func bindToDevice(sock *net.IPConn, device string) error {
+	rc, err := sock.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err2 := rc.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), device) })
+	return errors.Join(err, err2)
 }
 
 func (c *conn) ReadFrom(b []byte) (int, netip.Addr, error) {

@@ -114,7 +114,9 @@ func (a *Applier) Prepare() error {
 		// Removed and not kept: the line has to be asked again anyway before
 		// anybody knows what of it is still true.
 		a.journal.current = true
-		errs.add(a.reconcile(state.State{}))
+		wan, err := a.nl.link(a.opt.Device)
+		errs.add(err)
+		errs.add(a.reconcile(state.State{}, wan))
 	}
 	a.tryTunnel()
 	errs.add(a.prepareDevice())
@@ -177,7 +179,7 @@ func (a *Applier) Apply(st state.State) error {
 	if wan != nil && wan.Attrs().Index != a.made.Device {
 		errs.add(a.prepareDevice())
 	}
-	errs.add(a.reconcile(st))
+	errs.add(a.reconcile(st, wan))
 	return errs.join()
 }
 
@@ -189,9 +191,9 @@ func (a *Applier) Close() error {
 		return nil
 	}
 	var errs problems
-	errs.add(a.reconcile(state.State{}))
 	wan, err := a.nl.link(a.opt.Device)
 	errs.add(err)
+	errs.add(a.reconcile(state.State{}, wan))
 	if wan != nil && wan.Attrs().Index == a.made.Device {
 		// Down first: no router advertisement comes in between.
 		if a.made.Up {
@@ -213,13 +215,11 @@ func (a *Applier) Close() error {
 	return errs.join()
 }
 
-// reconcile is Apply without the preparation of the device.
-func (a *Applier) reconcile(st state.State) error {
+// reconcile is Apply without the preparation of the device; wan is nil when there
+// is none.
+func (a *Applier) reconcile(st state.State, wan netlink.Link) error {
 	var errs problems
-	wan, err := a.nl.link(a.opt.Device)
-	if err != nil {
-		return err
-	}
+	var err error
 	var lan netlink.Link
 	if a.opt.LAN != "" {
 		if lan, err = a.nl.link(a.opt.LAN); err != nil {
@@ -439,7 +439,6 @@ func (a *Applier) ensureTunnel(t *state.Tunnel) (netlink.Link, error) {
 		return nil, err
 	}
 	a.made.Tunnel.Index = l.Attrs().Index
-	a.note()
 	a.log.Debug("tunnel added", "device", name, "local", t.Local, "remote", t.Remote)
 	return l, nil
 }

@@ -1,14 +1,12 @@
 package ra
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -39,14 +37,14 @@ func Listen(ifi *net.Interface) (Conn, error) {
 }
 
 func listen(ifi *net.Interface) (*conn, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
-		var err error
-		return errors.Join(rc.Control(func(fd uintptr) {
-			err = unix.BindToDevice(int(fd), ifi.Name)
-		}), err)
-	}}
-	sock, err := lc.ListenPacket(context.Background(), "ip6:ipv6-icmp", "::")
+	// Not by a net.ListenConfig, which would bring the resolver and TCP into the
+	// program.
+	sock, err := net.ListenIP("ip6:ipv6-icmp", &net.IPAddr{IP: net.IPv6unspecified})
 	if err != nil {
+		return nil, err
+	}
+	if err := bindToDevice(sock, ifi.Name); err != nil {
+		sock.Close()
 		return nil, err
 	}
 	c := &conn{ifi: ifi, pc: ipv6.NewPacketConn(sock), packet: -1}
@@ -74,6 +72,15 @@ func listen(ifi *net.Interface) (*conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func bindToDevice(sock *net.IPConn, device string) error {
+	rc, err := sock.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err2 := rc.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), device) })
+	return errors.Join(err, err2)
 }
 
 func (c *conn) Close() error {

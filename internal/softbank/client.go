@@ -85,9 +85,13 @@ type ClientConfig struct {
 }
 
 // Dial is a UDP socket from local to server.
-func Dial(ctx context.Context, local netip.Addr, server netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0))}
-	return d.DialContext(ctx, "udp6", server.String())
+func Dial(_ context.Context, local netip.Addr, server netip.AddrPort) (net.Conn, error) {
+	// Not a net.Dialer, which would bring the resolver and TCP into the program.
+	conn, err := net.DialUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), net.UDPAddrFromAddrPort(server))
+	if err != nil {
+		return nil, err // a nil *net.UDPConn is not a nil net.Conn
+	}
+	return conn, nil
 }
 
 // Client asks the authentication servers of one line.
