@@ -68,7 +68,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	applier, err := kernel.New(kernel.Options{
 		Device: l.common.Device, LAN: *lan, ResolvFile: *resolv, TunnelName: *tunnel,
 		DefaultRoute: l.common.DefaultRoute, Metric: l.common.Metric, PeerDNS: l.common.PeerDNS,
-		StateDir: *stateDir, Log: log,
+		StrictRFC: l.common.StrictRFC, StateDir: *stateDir, Log: log,
 	})
 	if err != nil {
 		return err

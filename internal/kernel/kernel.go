@@ -39,9 +39,24 @@ type Options struct {
 	// preferred route to the same destination gets the next higher number.
 	Metric int
 
+	// StrictRFC keeps the pauses of duplicate address detection as RFC 4862 has
+	// them, see quickRetrans.
+	StrictRFC bool
+
 	StateDir string       // where the journal is kept, "" for no journal
 	Log      *slog.Logger // nil: discarded
 }
+
+// The RetransTimer (RFC 4861 10) in milliseconds: how long duplicate address
+// detection waits for an objection. A carrier's router is milliseconds away, and
+// so is whoever has a duplicate; where the kernel does no optimistic DAD (it does
+// none on a router) the line is up three quarters of a second sooner. It is set
+// also because a kernel that once took the timer of 10 s that the carrier
+// advertises keeps it, and then detects for 10 s.
+const (
+	quickRetrans  = "250"
+	strictRetrans = "1000"
+)
 
 // MaxMetric is the highest Options.Metric.
 const MaxMetric = 1 << 30
@@ -159,6 +174,14 @@ func (a *Applier) prepareDevice() error {
 	errs.add(a.setSysctl("accept_ra", "0", true))
 	errs.add(a.setSysctl("optimistic_dad", "1", false))
 	errs.add(a.setSysctl("use_optimistic", "1", false))
+	if a.opt.StrictRFC {
+		errs.add(a.setSysctl("neigh/retrans_time_ms", strictRetrans, false))
+	} else {
+		errs.add(a.setSysctl("neigh/retrans_time_ms", quickRetrans, false))
+		// RFC 4862 5.4.2: up to a second before the detection begins, against
+		// many hosts starting at once on one link.
+		errs.add(a.setSysctl("router_solicitation_delay", "0", false))
+	}
 	if !isUp(wan) {
 		a.made.Up = true
 		a.note()

@@ -184,6 +184,40 @@ func TestSysctls(t *testing.T) {
 	check("closed, but accept_ra was set to 2 by somebody else", map[string]string{"accept_ra": "2", "mtu": "1500", "hop_limit": "64", "optimistic_dad": "0", "use_optimistic": "0"})
 }
 
+// Duplicate address detection is quick, but not for those who want it as the RFC
+// has it, whatever timer a router left in the kernel.
+func TestDetectionTime(t *testing.T) {
+	newNamespace(t)
+	for _, tt := range []struct {
+		strict         bool
+		retrans, delay string
+	}{{false, "250", "0"}, {true, "1000", "1"}} {
+		o := options(t)
+		o.StrictRFC = tt.strict
+		a := newApplier(t, o)
+		if err := os.WriteFile(a.sysctlPath("neigh/retrans_time_ms"), []byte("10000"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		retrans, err := a.readSysctl("neigh/retrans_time_ms")
+		if err != nil {
+			t.Fatal(err)
+		}
+		delay, err := a.readSysctl("router_solicitation_delay")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if retrans != tt.retrans || delay != tt.delay {
+			t.Errorf("strict %v: retrans %s ms, delay %s s; want %s, %s", tt.strict, retrans, delay, tt.retrans, tt.delay)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // An address under duplicate address detection can be used at once where the
 // kernel has RFC 4429, and an address that needs none has none.
 func TestOptimistic(t *testing.T) {

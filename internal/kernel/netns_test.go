@@ -203,7 +203,7 @@ func picture(t *testing.T) string {
 func snapshot(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	for _, c := range []string{"ip -o link", "ip -o addr", "ip -6 route show table all", "ip -4 route show table all", "ip -6 neigh", "sysctl -a --pattern ^net\\.(ipv4|ipv6)\\.conf\\."} {
+	for _, c := range []string{"ip -o link", "ip -o addr", "ip -6 route show table all", "ip -4 route show table all", "ip -6 neigh", "sysctl -a --pattern ^net\\.(ipv4|ipv6)\\.(conf|neigh)\\."} {
 		out := run(t, c)
 		// A device that never was up has no queueing discipline yet.
 		out = strings.NewReplacer("qdisc noop", "qdisc", "qdisc noqueue", "qdisc").Replace(out)

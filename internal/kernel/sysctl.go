@@ -12,14 +12,19 @@ import (
 	"sofutobanku/internal/state"
 )
 
-// sysctl is a changed net.ipv6.conf.<WAN device> setting.
+// sysctl is a changed setting of the WAN device: net.ipv6.conf.<device>.<name>, or
+// with a name like neigh/x net.ipv6.neigh.<device>.x.
 type sysctl struct {
 	Old string `json:"old"`
 	New string `json:"new"`
 }
 
 func (a *Applier) sysctlPath(name string) string {
-	return filepath.Join(a.procSys, "net/ipv6/conf", a.opt.Device, name)
+	group, name := filepath.Split(name)
+	if group == "" {
+		group = "conf"
+	}
+	return filepath.Join(a.procSys, "net/ipv6", group, a.opt.Device, name)
 }
 
 func (a *Applier) readSysctl(name string) (string, error) {
