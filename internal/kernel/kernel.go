@@ -50,11 +50,11 @@ type Options struct {
 // The RetransTimer (RFC 4861 10) in milliseconds: how long duplicate address
 // detection waits for an objection. A carrier's router is milliseconds away, and
 // so is whoever has a duplicate; where the kernel does no optimistic DAD (it does
-// none on a router) the line is up three quarters of a second sooner. It is set
+// none on a router) the line is up most of a second sooner. It is set
 // also because a kernel that once took the timer of 10 s that the carrier
 // advertises keeps it, and then detects for 10 s.
 const (
-	quickRetrans  = "250"
+	quickRetrans  = "200" // a whole number of ticks at any HZ, or it would read back as another
 	strictRetrans = "1000"
 )
 

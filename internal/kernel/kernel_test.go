@@ -191,7 +191,7 @@ func TestDetectionTime(t *testing.T) {
 	for _, tt := range []struct {
 		strict         bool
 		retrans, delay string
-	}{{false, "250", "0"}, {true, "1000", "1"}} {
+	}{{false, "200", "0"}, {true, "1000", "1"}} {
 		o := options(t)
 		o.StrictRFC = tt.strict
 		a := newApplier(t, o)
