@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"sofutobanku/lab/realisp"
@@ -27,7 +28,7 @@ type contender struct {
 
 // contenders are sofu-proto, where there is one, and the others.
 func contenders(program string) []contender {
-	var list []contender
+	list := []contender{{name: floorName, start: startFloor}}
 	if program != "" {
 		list = append(list, sofuProto(program))
 	}
@@ -38,6 +39,22 @@ func contenders(program string) []contender {
 		}})
 	}
 	return list
+}
+
+// floorName is the contender with which the others are compared.
+const floorName = "waiting for nothing"
+
+// startFloor readies this program's other self, see floor.
+func startFloor(b *bench) (func(), *topo.Process) {
+	dir := b.lab.Dir("floor")
+	b.lab.WriteFile(dir, "network", b.isp.UCI())
+	self, err := os.Executable()
+	if err != nil {
+		b.lab.Fatalf("bench: %v", err)
+	}
+	p := b.net.Router.Start(self, "-floor", dir)
+	p.WaitFor(10*time.Second, "^ready$")
+	return func() { p.Signal(syscall.SIGUSR1) }, p
 }
 
 // sofuProto with the configuration that its user would write, a new state and no

@@ -30,19 +30,27 @@ const (
 	delay = 10 * time.Millisecond // each way
 	// patience is how long one run may take.
 	patience = 60 * time.Second
-	// floorTrips is what no program can be faster than: Solicit, Request,
-	// Access-Request, echo.
-	floorTrips = 4
+	// trips is what no program can do without: Solicit, Request, Access-Request,
+	// echo.
+	trips = 4
 )
 
 func main() {
 	runs := flag.Int("runs", 5, "runs of each, with and without duplicate address detection")
+	asFloor := flag.String("floor", "", "be the program that waits for nothing, configured in `DIR` (the bench starts it)")
 	only := flag.String("only", "", "`REGEXP` of the names of the programs to run")
 	flag.Parse()
 	names, err := regexp.Compile(*only)
 	if err != nil || *runs < 1 || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "bench: -runs is 1 or more, -only a regular expression, and nothing else")
 		os.Exit(2)
+	}
+	if *asFloor != "" {
+		if err := floor(*asFloor); err != nil {
+			fmt.Fprintln(os.Stderr, "floor:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	if err := topo.Main(func(tb topo.TB) { newBench(tb).all(*runs, names) }); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
