@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -79,6 +80,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return coded.code
 	}
 	fmt.Fprintf(stderr, "sofu-proto: %v\n", err)
+	if errors.Is(err, fs.ErrPermission) {
+		fmt.Fprintln(stderr, "sofu-proto: run it as root")
+	}
 	return exitFailed
 }
 
