@@ -133,29 +133,31 @@ func (a *Applier) Prepare() error {
 		errs.add(err)
 		errs.add(a.reconcile(state.State{}, wan))
 	}
-	a.tryTunnel()
+	if err := a.CheckTunnel(); err != nil {
+		a.log.Warn("there will be no IPv4", "error", err)
+	}
 	errs.add(a.prepareDevice())
 	errs.add(a.save())
 	return errs.join()
 }
 
-// tryTunnel makes a tunnel device and deletes it again: the kernel loads the
-// module while nobody waits for it, and a person learns that it is missing
-// before the line is up. The ends are of the discard-only prefix (RFC 6666).
-func (a *Applier) tryTunnel() {
+// CheckTunnel makes a tunnel device and deletes it again, and returns what keeps
+// the kernel from it. Prepare does so too: the kernel loads the module while
+// nobody waits for it, and a person learns that it is missing before the line is
+// up. The ends are of the discard-only prefix (RFC 6666).
+func (a *Applier) CheckTunnel() error {
 	if a.made.Tunnel != nil {
-		return
+		return nil
 	}
 	l, err := a.ensureTunnel(&state.Tunnel{Local: netip.MustParseAddr("100::1"), Remote: netip.MustParseAddr("100::2"), MTU: 1460, EncapLimit: -1})
 	if err != nil {
-		a.log.Warn("there will be no IPv4", "error", err)
-		return
+		return err
 	}
 	if err := a.nl.LinkDel(l); err != nil {
-		a.log.Warn("cannot delete the tunnel that was only tried", "error", err)
-		return
+		return fmt.Errorf("kernel: delete tunnel %s, made to see if it can be: %w", a.opt.TunnelName, err)
 	}
 	a.made.Tunnel = nil
+	return nil
 }
 
 func (a *Applier) prepareDevice() error {
