@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -62,6 +63,7 @@ func newNamespace(t *testing.T) {
 	run(t, "ip link add lan address 00:00:5e:00:53:02 type veth peer name pc")
 	run(t, "ip link set pc up")
 	run(t, "ip link set lan up")
+	settle(t)
 }
 
 func addWAN(t *testing.T) {
@@ -70,6 +72,7 @@ func addWAN(t *testing.T) {
 	run(t, "ip link set isp up")
 	// The first carrier gives isp its link-local address, which stays.
 	run(t, "ip link set wan up")
+	settle(t)
 	run(t, "ip link set wan down")
 }
 
@@ -178,9 +181,72 @@ func tidy(out string) string {
 	return b.String()
 }
 
+// settle waits until the cables are as their ends are, and those that carry have
+// given their devices link-local addresses: on a busy machine the kernel does
+// either up to a second late.
+func settle(t *testing.T) {
+	t.Helper()
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	wrong := func() string {
+		for _, cable := range [][2]string{{"wan", "isp"}, {"isp", "wan"}, {"lan", "pc"}, {"pc", "lan"}} {
+			dev, err := h.LinkByName(cable[0])
+			if err != nil {
+				continue // some tests take one away
+			}
+			peer, err := h.LinkByName(cable[1])
+			want := netlink.LinkOperState(netlink.OperUp)
+			switch {
+			case err != nil, !isUp(dev):
+				continue
+			case !isUp(peer):
+				want = netlink.OperLowerLayerDown
+			}
+			if got := dev.Attrs().OperState; got != want {
+				return fmt.Sprintf("%s is %s, want %s", cable[0], got, want)
+			}
+			if want == netlink.OperUp && !answers(h, dev) {
+				return cable[0] + " does not answer for its addresses"
+			}
+		}
+		return ""
+	}
+	for range 500 {
+		if wrong() == "" {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal(wrong())
+}
+
+// answers tells that dev has a link-local address, and that the kernel has done
+// what it does late for each address: the detection of duplicates where it is off,
+// and the local route.
+func answers(h *netlink.Handle, dev netlink.Link) bool {
+	name := dev.Attrs().Name
+	if detects, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/accept_dad"); err != nil || string(detects) != "0\n" {
+		return true // that takes seconds, and its tests know
+	}
+	addrs, err := h.AddrList(dev, netlink.FAMILY_V6)
+	if err != nil || !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() }) {
+		return false
+	}
+	routes, err := h.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Table: unix.RT_TABLE_LOCAL, LinkIndex: dev.Attrs().Index},
+		netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF)
+	return err == nil && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool {
+		return a.Flags&unix.IFA_F_TENTATIVE != 0 ||
+			!slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Dst != nil && r.Dst.IP.Equal(a.IP) })
+	})
+}
+
 // picture is what a person would look at.
 func picture(t *testing.T) string {
 	t.Helper()
+	settle(t)
 	var b strings.Builder
 	section := func(title, out string) {
 		if out = tidy(out); out == "" {
@@ -202,6 +268,7 @@ func picture(t *testing.T) string {
 // snapshot is everything in the namespace that could have changed.
 func snapshot(t *testing.T) string {
 	t.Helper()
+	settle(t)
 	var b strings.Builder
 	for _, c := range []string{"ip -o link", "ip -o addr", "ip -6 route show table all", "ip -4 route show table all", "ip -6 neigh", "sysctl -a --pattern ^net\\.(ipv4|ipv6)\\.(conf|neigh)\\."} {
 		out := run(t, c)
