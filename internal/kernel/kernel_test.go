@@ -225,7 +225,9 @@ func TestOptimistic(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/wan/accept_dad", []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
-	a := newApplier(t, options(t))
+	o := options(t)
+	o.StrictRFC = true // a detection that is still going on when we look
+	a := newApplier(t, o)
 	st := lineState()
 	st.WAN.Addresses = append(st.WAN.Addresses, state.Address{Prefix: prefix("2001:db8:ffff::7/64"), NoDAD: true})
 	apply(t, a, st)
