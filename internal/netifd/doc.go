@@ -1,0 +1,60 @@
+// Package netifd makes OpenWrt's netifd look like a state.State, by exec of the
+// ubus program.
+//
+//	State                      where it goes
+//	WAN.Addresses, Prefix,     interface wan: notify_proto, action 0
+//	routes, DNS, data
+//	Tunnel                     interface wan_4: network add_dynamic, then notify_proto
+//	OwnAddresses, NoDAD        the kernel itself, see Kernel
+//	addresses, MTU, hop limit
+//	Error                      data.error of interface wan
+//
+// A call is made only when what netifd would be told differs from what it was
+// told last. Lifetimes are compared by the moment at which they end, and turned
+// into seconds as late as the call: that time passes causes no call.
+//
+// # The parent
+//
+// An update with keep:true adds to what netifd has and refreshes it; one with
+// keep:false replaces it all, and what is in both stays untouched in the kernel.
+// So neither makes anything flap, and keep:true is what a renewed lease gets. But
+// keep:true cannot take away: where an address, a prefix or a route is gone, or
+// name servers changed (netifd would append the list to the one it has), the
+// update is a full one with keep:false.
+//
+// netifd releases before July 2026 know an address by its place in the list as
+// well: when an earlier one goes, they first add those behind it at their new
+// places and then delete them at the old ones, from the kernel too. Addresses
+// therefore keep their places for as long as they can, and where one has to move
+// up, an update without those that move comes before.
+//
+// The link is up as long as there is a prefix or an address. Without a carrier
+// that stays so, because netifd itself ends a daemon whose carrier is lost, unless
+// the user told it to wait (options force_link and carrier_loss_delay).
+//
+// # Errors
+//
+// What notify_error (action 3) told stays in netifd's list of errors until the link
+// comes up the next time, so a line that is up would show what is long mended.
+// State.Error therefore goes to data.error, which is {} when there is none: before
+// link-up, when updates carry no data, by set_data. Only what no waiting can mend
+// goes by notify_error, see Applier.Fail.
+//
+// netifd merges data: a key that is left out keeps its old value. So a key that
+// was sent once is sent ever after, empty when there is nothing to say. Each
+// change of data makes firewall4 reload.
+//
+// # The child
+//
+// The IPv4 half is an interface of its own, because a tunnel in the parent's
+// update would take the parent's addresses with it. It is made once by
+// add_dynamic, which starts the protocol handler sofutobanku4, and is never
+// changed by add_dynamic, which would take it down. A changed tunnel is two
+// updates, the first with the tunnel alone: netifd makes the device anew then,
+// and would not bring back what both have in common. A changed IPv4 address alone
+// is one update.
+//
+// netifd removes an interface a while after it was told to, and an add_dynamic in
+// between is lost. So the next one waits until the old child is gone, and Apply
+// waits until the new one is up: then its device exists.
+package netifd

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	programFile = "/usr/sbin/sofu-proto"
+	// filesDir holds what a router gets besides the program, at the same paths.
+	filesDir = "files"
+)
+
+// A maker builds programs and packages in the project's root directory.
+type maker struct {
+	recipe recipe
+	tmp    string
+	nfpm   string    // program file
+	time   time.Time // of all in the packages
+	post   string    // the script of the packages, with that time
+}
+
+func newMaker(tmp string) (*maker, error) {
+	m := &maker{tmp: tmp}
+	var err error
+	if m.recipe, err = readRecipe("openwrt/Makefile"); err != nil {
+		return nil, err
+	}
+	if m.time, err = sourceTime(); err != nil {
+		return nil, err
+	}
+	// nfpm is run without the go command in between: it is called for every package.
+	nfpm, err := output(nil, []string{"GOOS=", "GOARCH="}, "openwrt/tools", "go", "tool", "-n", "nfpm")
+	if err != nil {
+		return nil, err
+	}
+	m.nfpm = strings.TrimSpace(string(nfpm))
+
+	script, err := os.ReadFile("openwrt/postinst")
+	if err != nil {
+		return nil, err
+	}
+	m.post = filepath.Join(tmp, "postinst")
+	if err := os.WriteFile(m.post, script, 0o755); err != nil {
+		return nil, err
+	}
+	return m, os.Chtimes(m.post, m.time, m.time)
+}
+
+// sourceTime is SOURCE_DATE_EPOCH, else the time of the last commit, else always
+// the same.
+func sourceTime() (time.Time, error) {
+	seconds := os.Getenv("SOURCE_DATE_EPOCH")
+	if seconds == "" {
+		root, err := os.Getwd()
+		if err != nil {
+			return time.Time{}, err
+		}
+		// A clone may belong to another user, which git does not like.
+		log, err := output(nil, nil, "", "git", "-c", "safe.directory="+root, "log", "-1", "--format=%ct")
+		if err != nil {
+			return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), nil
+		}
+		seconds = strings.TrimSpace(string(log))
+	}
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
+	}
+	return time.Unix(n, 0).UTC(), nil
+}
+
+// build returns the file of the target's program.
+func (m *maker) build(t target) (string, error) {
+	file := filepath.Join(m.tmp, t.name)
+	env := append([]string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off"}, t.env...)
+	_, err := output(nil, env, "", "go", "build", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-s -w -X main.version="+m.recipe.version, "-o", file, "./cmd/sofu-proto")
+	return file, err
+}
+
+// config is nfpm's configuration file, as far as it is used here.
+type config struct {
+	Name            string            `json:"name"`
+	Arch            string            `json:"arch"`
+	Platform        string            `json:"platform"`
+	Version         string            `json:"version"`
+	VersionSchema   string            `json:"version_schema"`
+	Release         string            `json:"release"`
+	Section         string            `json:"section"`
+	Maintainer      string            `json:"maintainer"`
+	Description     string            `json:"description"`
+	Homepage        string            `json:"homepage,omitempty"`
+	License         string            `json:"license"`
+	Depends         []string          `json:"depends"`
+	ModTime         time.Time         `json:"mtime"`
+	DisableGlobbing bool              `json:"disable_globbing"`
+	Contents        []content         `json:"contents"`
+	Scripts         map[string]string `json:"scripts"`
+	IPK             formatConfig      `json:"ipk"`
+	APK             formatConfig      `json:"apk"`
+}
+
+type formatConfig struct {
+	Arch    string            `json:"arch"`
+	Fields  map[string]string `json:"fields,omitempty"`
+	Scripts map[string]string `json:"scripts,omitempty"`
+}
+
+type content struct {
+	Source      string   `json:"src"`
+	Destination string   `json:"dst"`
+	Info        fileInfo `json:"file_info"`
+}
+
+type fileInfo struct {
+	Mode    fs.FileMode `json:"mode"`
+	ModTime time.Time   `json:"mtime"`
+	Owner   string      `json:"owner"`
+	Group   string      `json:"group"`
+}
+
+// pack returns a package with program and all below files.
+func (m *maker) pack(program string, p pkg) ([]byte, error) {
+	contents, err := m.contents(program)
+	if err != nil {
+		return nil, err
+	}
+	r := m.recipe
+	c := config{
+		Name: r.name, Arch: p.arch, Platform: "linux",
+		Version: r.version, VersionSchema: "none", Release: "r" + r.release,
+		Section: r.section, Maintainer: r.maintainer, Description: r.description, License: r.license,
+		Depends: r.depends, ModTime: m.time, DisableGlobbing: true, Contents: contents,
+		Scripts: map[string]string{"postinstall": m.post},
+		IPK:     formatConfig{Arch: p.arch},
+		APK:     formatConfig{Arch: p.arch, Scripts: map[string]string{"postupgrade": m.post}},
+	}
+	// opkg as OpenWrt has it knows a URL and no Homepage.
+	if p.format == ipk {
+		c.IPK.Fields = map[string]string{"URL": r.url}
+	} else {
+		c.Homepage = r.url
+	}
+	text, err := json.Marshal(c) // JSON is YAML too
+	if err != nil {
+		return nil, err
+	}
+	configFile, file := filepath.Join(m.tmp, "nfpm.yaml"), filepath.Join(m.tmp, "package")
+	if err := os.WriteFile(configFile, text, 0o644); err != nil {
+		return nil, err
+	}
+	if _, err := output(nil, nil, "", m.nfpm, "package", "--config", configFile, "--packager", p.format, "--target", file); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file)
+}
+
+// contents are listed file by file: of a directory nfpm writes a mode into the .apk
+// that apk takes for a broken package.
+func (m *maker) contents(program string) ([]content, error) {
+	add := func(list []content, source, destination string, executable bool) []content {
+		mode := fs.FileMode(0o644)
+		if executable {
+			mode = 0o755
+		}
+		return append(list, content{source, destination, fileInfo{mode, m.time, "root", "root"}})
+	}
+	list := add(nil, program, programFile, true)
+	err := filepath.WalkDir(filesDir, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s: %v, only regular files can be packaged", file, info.Mode().Type())
+		}
+		list = add(list, file, strings.TrimPrefix(filepath.ToSlash(file), filesDir), info.Mode()&0o111 != 0)
+		return nil
+	})
+	return list, err
+}
+
+// output runs a program in dir with env added to the environment, and returns what
+// it writes to standard output.
+func output(stdin io.Reader, env []string, dir, name string, args ...string) ([]byte, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Stdin, cmd.Dir, cmd.Env = stdin, dir, append(os.Environ(), env...)
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w\n%s%s", err, out, bytes.TrimSpace(exit.Stderr))
+		}
+		return nil, fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return out, nil
+}
