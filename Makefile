@@ -3,14 +3,16 @@
 # make bench                             the numbers of docs/bench.md
 # make fuzz [TIME=30s]                   every fuzz target for TIME each
 # make build                             the binaries for this machine, in out/
+# make dist                              the OpenWrt packages, in out/dist
 
 SHELL = /bin/bash
 LINE ?= next
 TIME ?= 30s
+VERSION := $(shell sed -n 's/^PKG_VERSION:=//p' openwrt/Makefile)
 # -buildvcs is left to the environment: a fresh clone may belong to another user.
-BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w'
+BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: demo test unit lint lab bench fuzz build clean
+.PHONY: demo test unit lint lab bench fuzz build dist clean
 
 demo:
 	@lab/setup demo
@@ -22,16 +24,16 @@ test: lint unit lab
 lint:
 	@lab/setup test
 	@echo '== gofmt, go vet, staticcheck, shellcheck'
-	@files=$$(gofmt -l cmd internal lab) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
+	@files=$$(gofmt -l cmd internal lab openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	@go vet ./... && go vet -tags lab ./lab/...
 	@go tool staticcheck ./... && go tool staticcheck -tags lab ./lab/...
-	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run .ci/run
+	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run openwrt/dist openwrt/postinst .ci/run
 
 # What is skipped is shown; of the rest, what a person has to read.
 unit:
 	@echo '== unit tests with the race detector'
 	@mkdir -p out
-	@set -o pipefail; go test -race -v ./... 2>&1 | tee out/unit.log | \
+	@set -o pipefail; go test -race -count=1 -v ./... 2>&1 | tee out/unit.log | \
 		grep --line-buffered -E '^(ok|FAIL|panic:)|--- (FAIL|SKIP)' || \
 		{ grep -vE '^ *(=== |--- PASS|PASS$$)' out/unit.log; exit 1; }
 
@@ -54,6 +56,10 @@ fuzz:
 build:
 	@mkdir -p out
 	@$(BUILD) -o out/ ./cmd/sofu-proto ./cmd/sofu-isp
+
+dist:
+	@lab/setup dist
+	@openwrt/dist
 
 clean:
 	rm -rf out

@@ -42,6 +42,16 @@ type softbankLine struct {
 	log      *slog.Logger
 }
 
+// loadLine reads the section of a line from the UCI file in dir.
+func loadLine(dir, iface, device, stateDir string, log *slog.Logger) (*config.Section, *softbankLine, error) {
+	section, err := config.Load(dir, iface)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := newLine(section, device, stateDir, log)
+	return section, l, err
+}
+
 // newLine reads a line's options from its section. device replaces the section's
 // own when it is not empty.
 func newLine(section *config.Section, device, stateDir string, log *slog.Logger) (*softbankLine, error) {

@@ -26,6 +26,8 @@ RADIUS and an IPv4-in-IPv6 tunnel.
 
   sofu-proto up --config DIR --interface NAME [--device DEV] [--lan DEV] …
         bring the line up on this Linux machine and keep it up, in the foreground
+  sofu-proto run --interface NAME --device DEV
+        the same under OpenWrt's netifd, which starts it
   sofu-proto status [--interface NAME] [--json] [--watch]
         show a running line
   sofu-proto version
@@ -53,7 +55,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	commands := map[string]func([]string, io.Writer, io.Writer) error{
-		"up": up, "status": showStatus, "version": showVersion,
+		"up": up, "run": runUnderNetifd, "status": showStatus, "version": showVersion,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)

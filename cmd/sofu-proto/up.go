@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/kernel"
@@ -42,20 +41,13 @@ func up(args []string, stdout, stderr io.Writer) error {
 	if err := parse(fs, args, stderr); err != nil {
 		return err
 	}
-	level := slog.LevelInfo
-	if *verbose {
-		level = slog.LevelDebug
-	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-
-	section, err := config.Load(*dir, *iface)
-	if err != nil {
-		return &exitError{exitConfig, err}
-	}
+	log := newLog(stderr, *verbose)
+	ctx, stop := untilSignal()
+	defer stop()
 	if *tunnel == "" {
 		*tunnel = *iface + "-4"
 	}
-	l, err := newLine(section, *device, *stateDir, log)
+	_, l, err := loadLine(*dir, *iface, *device, *stateDir, log)
 	if err != nil {
 		return &exitError{exitConfig, err}
 	}
@@ -78,13 +70,24 @@ func up(args []string, stdout, stderr io.Writer) error {
 	if *timeline {
 		cfg.OnEvent = func(e status.Event) { fmt.Fprintln(stdout, e.Line()) }
 	}
-	return serve(daemon.New(cfg), socketPath(*runDir, *iface), log)
+	return serve(ctx, daemon.New(cfg), socketPath(*runDir, *iface), log)
 }
 
-// serve runs d with its control socket and signals until SIGTERM or SIGINT.
-func serve(d *daemon.Daemon, socket string, log *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func newLog(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// untilSignal is a context that ends with SIGTERM or SIGINT.
+func untilSignal() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+}
+
+// serve runs d with its control socket, SIGUSR1 and SIGUSR2 until ctx ends.
+func serve(ctx context.Context, d *daemon.Daemon, socket string, log *slog.Logger) error {
 	usr := make(chan os.Signal, 1)
 	signal.Notify(usr, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
@@ -122,7 +125,17 @@ func lock(path string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
+	// For takeOver, which has to end the holder.
+	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
 	return func() { f.Close() }, nil
+}
+
+func writePID(f *os.File) error {
+	_, err := fmt.Fprintln(f, os.Getpid())
+	return err
 }
 
 // newRand returns an unpredictable source of its own for each client: what it

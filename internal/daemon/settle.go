@@ -222,13 +222,26 @@ func (d *Daemon) Status() (status.Status, <-chan struct{}) {
 	s := status.Of(st, time.Now())
 	s.Interface, s.Since = d.cfg.Interface, d.since.Round(0)
 	s.Counters, s.Events = d.cfg.Counters.Snapshot(), d.timeline.list()
-	if d.info != nil {
-		s.Phone = d.cfg.Phone(d.info)
-	}
+	s.Phone = d.phone()
 	if s.Tunnel != nil {
 		s.Tunnel.Device, s.Tunnel.EchoMS = d.cfg.Tunnel, d.echoMS
 	}
 	return s, d.changed
+}
+
+// Phone is what the line tells of its telephone service, nil without one.
+func (d *Daemon) Phone() *status.Phone {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.phone()
+}
+
+// phone is Phone with d.mu held.
+func (d *Daemon) phone() *status.Phone {
+	if d.info == nil {
+		return nil
+	}
+	return d.cfg.Phone(d.info)
 }
 
 func (d *Daemon) setMAC(mac net.HardwareAddr) {

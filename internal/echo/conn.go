@@ -16,8 +16,8 @@ type conn struct{ sock net.PacketConn }
 // handed replies and errors only.
 func dial(device string, source netip.Addr) (Conn, error) {
 	// Not by a net.ListenConfig, which would bring the resolver and TCP into the
-	// program.
-	sock, err := net.ListenIP("ip4:icmp", &net.IPAddr{IP: source.AsSlice()})
+	// program. 1 is ICMP: by name it would be looked up in /etc/protocols.
+	sock, err := net.ListenIP("ip4:1", &net.IPAddr{IP: source.AsSlice()})
 	if err != nil {
 		return nil, err
 	}

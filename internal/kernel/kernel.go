@@ -43,6 +43,9 @@ type Options struct {
 	// them, see quickRetrans.
 	StrictRFC bool
 
+	// KeepLink leaves it to somebody else to bring the WAN device up.
+	KeepLink bool
+
 	StateDir string       // where the journal is kept, "" for no journal
 	Log      *slog.Logger // nil: discarded
 }
@@ -184,7 +187,7 @@ func (a *Applier) prepareDevice() error {
 		// many hosts starting at once on one link.
 		errs.add(a.setSysctl("router_solicitation_delay", "0", false))
 	}
-	if !isUp(wan) {
+	if !a.opt.KeepLink && !isUp(wan) {
 		a.made.Up = true
 		a.note()
 		if err := a.nl.LinkSetUp(wan); err != nil {

@@ -218,6 +218,21 @@ func TestDetectionTime(t *testing.T) {
 	}
 }
 
+// Where netifd brings the device up, nobody else does, and nobody takes it down.
+func TestKeepLink(t *testing.T) {
+	newNamespace(t)
+	o := options(t)
+	o.KeepLink = true
+	a := newApplier(t, o)
+	mustNotContain(t, "prepared", run(t, "ip link show wan"), ",UP")
+	run(t, "ip link set wan up")
+	apply(t, a, lineState())
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustContain(t, "closed", run(t, "ip link show wan"), ",UP")
+}
+
 // An address under duplicate address detection can be used at once where the
 // kernel has RFC 4429, and an address that needs none has none.
 func TestOptimistic(t *testing.T) {

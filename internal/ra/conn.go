@@ -38,8 +38,8 @@ func Listen(ifi *net.Interface) (Conn, error) {
 
 func listen(ifi *net.Interface) (*conn, error) {
 	// Not by a net.ListenConfig, which would bring the resolver and TCP into the
-	// program.
-	sock, err := net.ListenIP("ip6:ipv6-icmp", &net.IPAddr{IP: net.IPv6unspecified})
+	// program. 58 is ICMPv6: by name it would be looked up in /etc/protocols.
+	sock, err := net.ListenIP("ip6:58", &net.IPAddr{IP: net.IPv6unspecified})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sofutobanku/internal/daemon"
+	"sofutobanku/internal/kernel"
+	"sofutobanku/internal/netifd"
+	"sofutobanku/internal/state"
+	"sofutobanku/internal/status"
+)
+
+// predecessorPatience is how long a predecessor gets to remove what it made; it
+// is what netifd itself gives.
+const predecessorPatience = 5 * time.Second
+
+// runUnderNetifd is what OpenWrt's netifd starts for an interface.
+func runUnderNetifd(args []string, _, stderr io.Writer) error {
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	dir := fs.String("config", "/etc/config", "`DIR` of the UCI file named network")
+	iface := fs.String("interface", "wan", "logical `NAME` of the interface")
+	device := fs.String("device", "", "WAN `DEV` as netifd resolved it, instead of option device")
+	runDir := fs.String("run-dir", defaultRunDir, "`DIR` of the control socket and the lock")
+	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
+	verbose := fs.Bool("v", false, "log more")
+	if err := parse(fs, args, stderr); err != nil {
+		return err
+	}
+	log := newLog(stderr, *verbose)
+	ctx, stop := untilSignal()
+	defer stop()
+
+	unlock, err := takeOver(ctx, filepath.Join(*runDir, *iface+".lock"), log)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	child := *iface + "_4"
+	o := netifd.Options{
+		Context: ctx, Interface: *iface, Child: child, TunnelDevice: cut("sofu-" + child),
+		Call: netifd.Exec, Log: log,
+	}
+	section, l, err := loadLine(*dir, *iface, *device, *stateDir, log)
+	if err == nil {
+		o.SourceFilter = section.Bool("sourcefilter", true)
+		o.ExtendPrefix = section.Bool("extendprefix", false)
+		o.IP4Table = section.String("ip4table", "")
+		o.Zone = section.String("zone", "")
+		err = section.Err()
+	}
+	if err != nil {
+		// Nothing but another configuration helps, and netifd would start us again
+		// at once for ever.
+		return &exitError{exitConfig, errors.Join(err, netifd.New(o).Fail("CONFIG", err.Error()))}
+	}
+	if o.Zone == "" {
+		o.Zone = firewallZone(ctx, *iface)
+	}
+	hold, err := kernel.New(kernel.Options{
+		Device: l.common.Device, TunnelName: cut("s4-" + *iface), KeepLink: true,
+		StrictRFC: l.common.StrictRFC, StateDir: *stateDir, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	cfg := l.daemonConfig()
+	var d *daemon.Daemon
+	o.Device, o.Metric, o.NoDefaultRoute = l.common.Device, l.common.Metric, !l.common.DefaultRoute
+	o.Kernel, o.CheckTunnel = hold, hold.CheckTunnel
+	o.Data = func(st state.State) map[string]any { return ifstatusData(string(l.options.Line), st, d.Phone()) }
+	cfg.Interface, cfg.Tunnel, cfg.Applier = *iface, o.TunnelDevice, netifd.New(o)
+	d = daemon.New(cfg)
+	return serve(ctx, d, socketPath(*runDir, *iface), log)
+}
+
+// cut makes a device name of s: at most 15 bytes.
+func cut(s string) string { return s[:min(15, len(s))] }
+
+// ifstatusData is what `ifstatus` shows beside what netifd knows by itself.
+// Nothing in it changes by itself: each change makes the firewall reload.
+func ifstatusData(lineName string, st state.State, phone *status.Phone) map[string]any {
+	data := map[string]any{"line": lineName, "ntp": st.WAN.NTP}
+	if phone != nil {
+		data["phone"] = phone
+	}
+	if t := st.Tunnel; t != nil {
+		data["ipv4"], data["br"] = t.IPv4, t.Remote
+	}
+	return data
+}
+
+// firewallZone is the zone of an interface as the firewall's own program says, ""
+// when it says none: the tunnel's interface belongs there too.
+func firewallZone(ctx context.Context, iface string) string {
+	for _, fw := range []string{"fw4", "fw3"} {
+		if out, err := exec.CommandContext(ctx, fw, "-q", "network", iface).Output(); err == nil {
+			return strings.TrimSpace(string(out))
+		}
+	}
+	return ""
+}
+
+// takeOver is lock for one that netifd started: `network restart` may leave a
+// predecessor behind, which has to end first.
+func takeOver(ctx context.Context, path string, log *slog.Logger) (unlock func(), err error) {
+	deadline := time.Now().Add(2 * predecessorPatience)
+	for asked := false; ; time.Sleep(50 * time.Millisecond) {
+		unlock, err = lock(path)
+		var coded *exitError
+		if !errors.As(err, &coded) || coded.code != exitRunning || time.Now().After(deadline) || ctx.Err() != nil {
+			return unlock, err
+		}
+		signal := syscall.SIGTERM
+		if time.Until(deadline) < predecessorPatience {
+			signal = syscall.SIGKILL
+		}
+		if asked && signal == syscall.SIGTERM {
+			continue
+		}
+		pid, err := lockHolder(path)
+		if err != nil {
+			log.Warn("who holds the lock?", "error", err)
+			continue
+		}
+		log.Warn("ending the predecessor", "pid", pid, "signal", signal.String())
+		asked = true
+		if err := unix.Kill(pid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+			return nil, fmt.Errorf("end the sofu-proto with process id %d: %w", pid, err)
+		}
+	}
+}
+
+// lockHolder is the process that holds the lock, if it is one of this program.
+func lockHolder(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 1 {
+		return 0, fmt.Errorf("%s names no process", path)
+	}
+	// By its name: the file behind it may have been replaced by an upgrade.
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return 0, err
+	}
+	own, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		return 0, err
+	}
+	if string(name) != string(own) {
+		return 0, fmt.Errorf("%s names process %d, which is %s", path, pid, strings.TrimSpace(string(name)))
+	}
+	return pid, nil
+}
