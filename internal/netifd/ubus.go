@@ -54,7 +54,9 @@ func (e *CallError) Code() string { return "UBUS" }
 // Exec runs ubus with args and returns what it printed. The error of an ubus that
 // ran and failed has a method ExitCode.
 func Exec(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "ubus", args...)
+	// Without -S an ubus since 2022 turns the status of a failed method into
+	// another exit code, and prints the whole message.
+	cmd := exec.CommandContext(ctx, "ubus", append([]string{"-S"}, args...)...)
 	out, errOut := bounded{max: maxReply}, bounded{max: 4 * maxError}
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.WaitDelay = time.Second
