@@ -478,7 +478,7 @@ func TestExec(t *testing.T) {
 	t.Run("answers", func(t *testing.T) {
 		fakeUbus(t, `printf '%s|' "$@"`)
 		out, err := Exec(t.Context(), "call", "network", "status", `{"a": "b c"}`)
-		if string(out) != `call|network|status|{"a": "b c"}|` || err != nil {
+		if string(out) != `-S|call|network|status|{"a": "b c"}|` || err != nil {
 			t.Errorf("%q, %v", out, err)
 		}
 	})
