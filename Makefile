@@ -10,7 +10,8 @@ LINE ?= next
 TIME ?= 30s
 VERSION := $(shell sed -n 's/^PKG_VERSION:=//p' openwrt/Makefile)
 # -buildvcs is left to the environment: a fresh clone may belong to another user.
-BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+# Without inlining (-l) the binary is a tenth smaller, and as quick: it waits.
+BUILD = CGO_ENABLED=0 go build -trimpath -gcflags=all=-l -ldflags '-s -w -X main.version=$(VERSION)'
 
 .PHONY: demo test unit lint lab bench fuzz build dist clean
 

@@ -84,7 +84,7 @@ func sourceTime() (time.Time, error) {
 func (m *maker) build(t target) (string, error) {
 	file := filepath.Join(m.tmp, t.name)
 	env := append([]string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off"}, t.env...)
-	_, err := output(nil, env, "", "go", "build", "-trimpath", "-buildvcs=false",
+	_, err := output(nil, env, "", "go", "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-l",
 		"-ldflags", "-s -w -X main.version="+m.recipe.version, "-o", file, "./cmd/sofu-proto")
 	return file, err
 }
