@@ -34,12 +34,13 @@ const (
 // softbankLine is a SoftBank Hikari line on the WAN device, put together from the
 // parts that know no carrier and those that do.
 type softbankLine struct {
-	iface    string
-	common   config.Common
-	options  softbank.Options
-	stateDir string
-	counters counters.Set
-	log      *slog.Logger
+	iface     string
+	common    config.Common
+	options   softbank.Options
+	inSolicit bool // NTT's vendor class goes into Solicit too
+	stateDir  string
+	counters  counters.Set
+	log       *slog.Logger
 }
 
 // loadLine reads the section of a line from the UCI file in dir.
@@ -58,6 +59,7 @@ func newLine(section *config.Section, device, stateDir string, log *slog.Logger)
 	l := &softbankLine{iface: section.Name(), stateDir: stateDir, log: log}
 	l.common = section.Common(device)
 	l.options = softbank.FromSection(section)
+	l.inSolicit = section.Bool("solicit_vendor_class", false)
 	return l, section.Err()
 }
 
@@ -101,13 +103,19 @@ func (l *softbankLine) dhcpConfig(mac net.HardwareAddr) dhcp6.Config {
 		// RFC 8415 11.4: DUID-LL on Ethernet. The line gives no prefix to others.
 		duid = slices.Concat([]byte{0, 3, 0, 1}, mac)
 	}
+	class := []dhcpv6.Option{ntt.VendorClass(mac)}
+	var solicit []dhcpv6.Option
+	if l.inSolicit {
+		solicit = class
+	}
 	return dhcp6.Config{
 		DUID: duid, IAID: l.common.IAID, HintLength: l.common.PrefixLength,
 		ORO: []dhcpv6.OptionCode{
 			dhcpv6.OptionVendorOpts, dhcpv6.OptionSIPServersIPv6AddressList, dhcpv6.OptionDNSRecursiveNameServer,
 			dhcpv6.OptionDomainSearchList, dhcpv6.OptionSNTPServerList,
 		},
-		RequestOptions:          []dhcpv6.Option{ntt.VendorClass(mac)},
+		RequestOptions:          class,
+		SolicitOptions:          solicit,
 		ReconfigureAccept:       true,
 		AcceptUnauthReconfigure: l.common.UnauthReconfigure,
 		Release:                 !l.common.NoRelease,

@@ -200,6 +200,14 @@ func TestDHCPConfig(t *testing.T) {
 	}
 }
 
+func TestVendorClassInSolicit(t *testing.T) {
+	l := &softbankLine{inSolicit: true}
+	c := l.dhcpConfig([]byte{0, 0, 0x5e, 0, 0x53, 1})
+	if len(c.SolicitOptions) != 1 || c.SolicitOptions[0].Code() != 16 {
+		t.Errorf("Solicit carries %v", c.SolicitOptions)
+	}
+}
+
 func TestPhone(t *testing.T) {
 	sip := netip.MustParseAddr("2001:db8::5060")
 	vendor, err := ntt.EncodeDHCPv6([]ntt.Suboption{{Code: 202, Data: []byte("0312345678")}})

@@ -26,7 +26,7 @@ proto_sofutobanku_init_config() {
 	proto_config_add_defaults
 	proto_config_add_string line shared_secret password
 	proto_config_add_array auth_server
-	proto_config_add_string mac reqprefix iaid clientid norelease unauth_reconfigure
+	proto_config_add_string mac reqprefix iaid clientid norelease unauth_reconfigure solicit_vendor_class
 	proto_config_add_string ip6ifaceid mtu ttl encaplimit echo_target auth_interval strict_rfc
 	proto_config_add_string username iid auth_iid manufacturer model hwrev
 	proto_config_add_string vsa_packing chap_ident mac_format
