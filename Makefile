@@ -28,7 +28,8 @@ lint:
 	@files=$$(gofmt -l cmd internal lab openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	@go vet ./... && go vet -tags lab ./lab/...
 	@go tool staticcheck ./... && go tool staticcheck -tags lab ./lab/...
-	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run openwrt/dist openwrt/postinst .ci/run
+	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run openwrt/dist openwrt/postinst \
+		files/lib/netifd/proto/sofutobanku.sh lab/netifd/netifd-proto.sh .ci/run
 
 # What is skipped is shown; of the rest, what a person has to read.
 unit:
