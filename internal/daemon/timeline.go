@@ -5,19 +5,30 @@ import (
 	"sync"
 	"time"
 
+	"sofutobanku/internal/bucket"
+	"sofutobanku/internal/counters"
 	"sofutobanku/internal/status"
 )
 
 // maxEvents is how much of the past the status shows.
 const maxEvents = 64
 
+// Whoever is on the link decides how often some moments come, and each is a line of
+// the log: so many of a name may follow each other, and later one in each interval.
+const (
+	eventBurst    = 20
+	eventInterval = 10 * time.Second
+)
+
 // timeline is the line's recent moments, counted from the last link-up.
 type timeline struct {
-	onEvent func(status.Event) // may be nil
+	onEvent  func(status.Event) // may be nil
+	counters *counters.Set      // of what came too soon
 
 	mu     sync.Mutex
 	zero   time.Time
 	events []status.Event
+	limits map[string]*bucket.Bucket // by name
 }
 
 // start begins a new timeline at t and forgets the one before.
@@ -33,6 +44,16 @@ func (tl *timeline) add(t time.Time, name, detail string) {
 	defer tl.mu.Unlock()
 	if tl.zero.IsZero() {
 		tl.zero = t
+	}
+	if tl.limits[name] == nil {
+		if tl.limits == nil {
+			tl.limits = map[string]*bucket.Bucket{}
+		}
+		tl.limits[name] = &bucket.Bucket{Burst: eventBurst, Interval: eventInterval}
+	}
+	if tl.limits[name].Take(t) > 0 {
+		tl.counters.Add("timeline.suppressed")
+		return
 	}
 	e := status.Event{MS: status.Milliseconds(t.Sub(tl.zero)), Name: name, Detail: detail}
 	if len(tl.events) == maxEvents {

@@ -16,6 +16,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 
+	"sofutobanku/internal/bucket"
 	"sofutobanku/internal/counters"
 )
 
@@ -143,7 +144,7 @@ type Client struct {
 	info    *Info
 	err     *Error
 	ex      *exchange
-	limiter limiter
+	limiter bucket.Bucket
 
 	informAt time.Time // when information is asked for again; see informed
 	informed bool      // false: at once
@@ -173,7 +174,8 @@ type packet struct {
 // New returns a client that does nothing until Run, LinkUp and SetMode.
 func New(cfg Config) *Client {
 	c := &Client{
-		cfg: cfg, log: cfg.Log, rand: cfg.Rand,
+		limiter: bucket.Bucket{Burst: limiterBurst, Interval: limiterInterval},
+		cfg:     cfg, log: cfg.Log, rand: cfg.Rand,
 		packets: make(chan packet), wake: make(chan struct{}, 1),
 		solMaxRT: solMaxRT, infMaxRT: infMaxRT,
 	}

@@ -158,7 +158,7 @@ func (c *Client) transmit(now time.Time) {
 func (c *Client) send(now time.Time) bool {
 	ex := c.ex
 	k := kinds[ex.kind]
-	if !c.limiter.allow(now) {
+	if c.limiter.Take(now) > 0 {
 		c.count("dhcp6.sent.limited")
 		return true
 	}

@@ -9,11 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
-
-	"sofutobanku/internal/counters"
 )
 
 func addresses(n int) (list []netip.Addr, wire []byte) {
@@ -153,29 +149,6 @@ func TestChoiceIsDeterministic(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	var l limiter
-	now := time.Now()
-	allowed := 0
-	for range 100 {
-		if l.allow(now) {
-			allowed++
-		}
-	}
-	if allowed != 20 {
-		t.Errorf("%d at once, want 20", allowed)
-	}
-	allowed = 0
-	for i := range 1000 {
-		if l.allow(now.Add(time.Duration(i) * 100 * time.Millisecond)) {
-			allowed++
-		}
-	}
-	if allowed < 98 || allowed > 101 {
-		t.Errorf("%d in 100 s, want 100", allowed)
-	}
-}
-
 func TestErrorText(t *testing.T) {
 	for want, e := range map[string]*Error{
 		"dhcp6: NoPrefixAvail: none left (from fe80::1)": {NoPrefixAvail, "none left", netip.MustParseAddr("fe80::1")},
@@ -198,77 +171,4 @@ func TestKeyIsNotPrinted(t *testing.T) {
 			t.Errorf("%s: %s", f, s)
 		}
 	}
-}
-
-func FuzzMessage(f *testing.F) {
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, bad, err := decode(b)
-		if err != nil {
-			return
-		}
-		wire := m.encode()
-		again, badAgain, err := decode(wire)
-		if err != nil {
-			t.Fatalf("% x encoded to % x: %v", b, wire, err)
-		}
-		if len(badAgain) > 0 {
-			t.Fatalf("% x encoded to % x with faults %v (before %v)", b, wire, badAgain, bad)
-		}
-		if diff := cmp.Diff(m, again, cmpopts.EquateEmpty(), addrComparer, prefixComparer); diff != "" {
-			t.Fatalf("-first +second:\n%s", diff)
-		}
-		if _, err := dhcpv6.MessageFromBytes(wire); err != nil && m.Type != 12 && m.Type != 13 && !knownToFail(&m) {
-			t.Fatalf("the library refuses % x: %v", wire, err)
-		}
-	})
-}
-
-// knownToFail tells whether m carries what the library is stricter about than a
-// client is allowed to be: the inside of DUIDs.
-func knownToFail(m *message) bool {
-	for _, id := range [][]byte{m.ClientID, m.ServerID} {
-		if id == nil {
-			continue
-		}
-		if _, err := dhcpv6.DUIDFromBytes(id); err != nil {
-			return true
-		}
-	}
-	for _, v := range m.Info.Vendor { // its inside is the carrier's
-		if len(v.Data) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// FuzzClient gives any octets to a client with a lease and an exchange under way:
-// none may take the lease away or panic.
-func FuzzClient(f *testing.F) {
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var set counters.Set
-		now := time.Now()
-		cfg := config()
-		cfg.Counters, cfg.AcceptUnauthReconfigure = &set, true
-		c := New(cfg)
-		c.conn, c.mode = &link{}, ModePD
-		c.lease = &lease{server: otherDUID, serverAddr: netip.MustParseAddr("fe80::1")}
-		c.lease.take(&ia{ID: 1, Prefixes: []iaPrefix{{100, 200, netip.MustParsePrefix("2001:db8:0:100::/56")}}}, now)
-		c.start(renew, now)
-		c.ex.sent, c.ex.xid = 1, dhcpv6.TransactionID{1, 2, 3}
-		c.receive(packet{data: b, from: netip.MustParseAddrPort("[fe80::1]:547"), at: now})
-		if m, _, err := decode(b); err == nil && bytes.Equal(m.ClientID, ourDUID) && bytes.Equal(m.ServerID, otherDUID) {
-			return // it is the server's own answer
-		}
-		if c.lease == nil || len(c.lease.bindings) != 1 || c.ex == nil || c.ex.kind != renew {
-			t.Fatalf("a foreign message changed the client: % x", b)
-		}
-		dropped := false
-		for name := range set.Snapshot() {
-			dropped = dropped || strings.HasPrefix(name, "dhcp6.drop.")
-		}
-		if !dropped {
-			t.Fatalf("not counted: % x", b)
-		}
-	})
 }

@@ -72,23 +72,9 @@ func jitter(r *rand.Rand) float64 { return r.Float64()*0.2 - 0.1 }
 // whole IRT is waited out (RFC 8415 18.2.1).
 func positiveJitter(r *rand.Rand) float64 { return 0.1 * (1 - r.Float64()) }
 
-// limiter is the token bucket of RFC 8415 14.1 with its suggested size: 20
-// messages, refilled by one a second.
-type limiter struct {
-	spent float64
-	at    time.Time
-}
-
-const limiterBurst = 20
-
-func (l *limiter) allow(now time.Time) bool {
-	if !l.at.IsZero() {
-		l.spent = max(0, l.spent-now.Sub(l.at).Seconds())
-	}
-	l.at = now
-	if l.spent+1 > limiterBurst {
-		return false
-	}
-	l.spent++
-	return true
-}
+// The bucket of RFC 8415 14.1 with its suggested size: 20 messages, refilled by one
+// a second.
+const (
+	limiterBurst    = 20
+	limiterInterval = time.Second
+)

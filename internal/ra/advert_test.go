@@ -372,6 +372,7 @@ func TestFloods(t *testing.T) {
 			}
 			b.conn.deliver(router1, advert(1800*time.Second, opts...))
 		}
+		b.sleep(changeInterval)
 		got := []int{len(b.info.Prefixes), len(b.info.Routes), len(b.info.DNS), len(b.info.Domains)}
 		if diff := cmp.Diff([]int{maxPrefixes, maxRoutes, maxDNS, maxDomains}, got); diff != "" {
 			t.Errorf("one router's prefixes, routes, DNS, domains (-want +got):\n%s", diff)
@@ -387,6 +388,7 @@ func TestFloods(t *testing.T) {
 			from := netip.AddrFrom16([16]byte{0xfe, 0x80, 14: byte(i >> 8), 15: byte(i)})
 			b.conn.deliver(from, advert(9000*time.Second))
 		}
+		b.sleep(changeInterval)
 		var kept int
 		b.do(func() { kept = len(b.table) })
 		synctest.Wait()
@@ -400,6 +402,26 @@ func TestFloods(t *testing.T) {
 		b.conn.deliver(self, advert(1800*time.Second))
 		if len(b.info.Routers) != 1 {
 			t.Errorf("no room after the others expired: %s", summary(b.info))
+		}
+	})
+}
+
+// What flaps a thousand times a second is told twenty times, then once a second, and
+// in the end as it is.
+func TestFloodOfChanges(t *testing.T) {
+	run(t, Config{}, func(t *testing.T, b *bench) {
+		b.LinkUp(b.conn)
+		synctest.Wait()
+		for i := range 10_000 {
+			b.conn.deliver(router1, advert(1800*time.Second, ndp.NewMTU(uint32(1400+i%2))))
+			b.sleep(time.Millisecond)
+		}
+		if n := len(b.changes); n < changeBurst || n > changeBurst+10 {
+			t.Errorf("told %d times in 10 s", n)
+		}
+		b.sleep(changeInterval)
+		if b.info.MTU != 1401 {
+			t.Errorf("told MTU %d last, want 1401", b.info.MTU)
 		}
 	})
 }

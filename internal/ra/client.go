@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"sofutobanku/internal/bucket"
 	"sofutobanku/internal/counters"
 )
 
@@ -21,6 +22,13 @@ const (
 	solicitInterval  = 4 * time.Second // RTR_SOLICITATION_INTERVAL, IRT
 	solicitCount     = 3               // MAX_RTR_SOLICITATIONS, without backoff
 	solicitMaxPeriod = time.Hour       // MRT
+)
+
+// Changes may be told so many at once, and then one in each interval: every one makes
+// work for the whole system, and whoever is on the link can cause it.
+const (
+	changeBurst    = 20
+	changeInterval = time.Second
 )
 
 // errorPause is the time after which a failed read or send is tried again.
@@ -44,7 +52,7 @@ type Config struct {
 	Trace func(event, detail string)
 	// OnChange is called by Run's goroutine, with everything that is known,
 	// whenever any of it changes: something came, was prolonged by a second or
-	// more, or ended. It may call the Client's methods.
+	// more, or ended; in a flood of changes once a second. It may call the Client's methods.
 	OnChange func(Info)
 }
 
@@ -78,7 +86,9 @@ type Client struct {
 	linkMTU   int
 	table     table
 	published Info
-	hadRouter bool // there was a default router at the last look
+	changes   bucket.Bucket
+	publishAt time.Time // of a change that is held back, else zero
+	hadRouter bool      // there was a default router at the last look
 
 	soliciting bool
 	sent       int           // since soliciting began
@@ -114,7 +124,10 @@ func New(cfg Config) *Client {
 	if cfg.OnChange == nil {
 		cfg.OnChange = func(Info) {}
 	}
-	return &Client{cfg: cfg, packets: make(chan packet), wake: make(chan struct{}, 1)}
+	return &Client{
+		cfg: cfg, packets: make(chan packet), wake: make(chan struct{}, 1),
+		changes: bucket.Bucket{Burst: changeBurst, Interval: changeInterval},
+	}
 }
 
 // LinkUp tells that the link is there, and soliciting begins on conn, which the
@@ -202,7 +215,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		now := time.Now()
 		c.table.age(now)
-		c.publish(c.table.info(now, c.linkMTU))
+		c.publish(c.table.info(now, c.linkMTU), now)
 		c.work(now)
 		timer.Stop()
 		if next := c.deadline(now); !next.IsZero() {
@@ -335,6 +348,7 @@ func (c *Client) deadline(now time.Time) time.Time {
 			next = t
 		}
 	}
+	sooner(c.publishAt)
 	switch {
 	case c.soliciting:
 		sooner(c.nextSend)
@@ -382,9 +396,15 @@ func (c *Client) accept(p packet) (message, error) {
 	return decode(p.data, c.cfg.Counters.Add)
 }
 
-// publish tells info when it is not what was told last.
-func (c *Client) publish(info Info) {
+// publish tells info when it is not what was told last, and later when changes come
+// in a flood.
+func (c *Client) publish(info Info, now time.Time) {
+	c.publishAt = time.Time{}
 	if sameShape(c.published, info) && sameTimes(c.published, info) {
+		return
+	}
+	if wait := c.changes.Take(now); wait > 0 {
+		c.publishAt = now.Add(wait)
 		return
 	}
 	c.published = info
