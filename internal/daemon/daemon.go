@@ -41,10 +41,10 @@ const (
 const (
 	ErrRASocket   = "RA_SOCKET"   // no raw ICMPv6 socket could be had
 	ErrDHCPSocket = "DHCP_SOCKET" // UDP port 546 of the device is not free
-	ErrApply      = "APPLY"       // the system refused a part of the State
 )
 
-// Applier makes the system look like a State.
+// Applier makes the system look like a State. Where it shows State.Error to a
+// person, it shows in place of that what an Apply failed with: see state.ErrorOf.
 type Applier interface {
 	Prepare() error
 	Apply(state.State) error
@@ -119,23 +119,23 @@ type Daemon struct {
 	dhcpMode dhcp6.Mode
 	routed,
 	dhcpFailed bool
-	asking  *job[line.Question]
-	echoing *job[line.Echo]
-	reapply bool
-	overdue *time.Timer
-	pause   time.Duration // before the next repair
-	repairs map[string]*time.Timer
+	asking      *job[line.Question]
+	echoing     *job[line.Echo]
+	overdue     *time.Timer
+	socketError *state.Error
+	applied     state.State  // the last one that Apply was called for
+	applyError  *state.Error // what it failed with
+	reapply     bool
+	repairs     map[string]*repair
 
 	// What the control socket shows and an authentication goes by.
-	mu          sync.Mutex
-	mac         net.HardwareAddr
-	info        *dhcp6.Info
-	published   state.State
-	since       time.Time
-	socketError *state.Error
-	applyError  *state.Error
-	echoMS      *float64
-	changed     chan struct{} // closed and replaced at each change
+	mu        sync.Mutex
+	mac       net.HardwareAddr
+	info      *dhcp6.Info
+	published state.State
+	since     time.Time
+	echoMS    *float64
+	changed   chan struct{} // closed and replaced at each change
 }
 
 // job is work that runs for one question at a time.
@@ -149,8 +149,9 @@ func New(cfg Config) *Daemon {
 	d := &Daemon{
 		cfg: cfg, mail: newMailbox(), session: line.New(cfg.Line),
 		since: time.Now(), changed: make(chan struct{}), dhcpMode: dhcp6.ModeOff,
-		pause: firstRepairPause, repairs: map[string]*time.Timer{},
+		repairs: map[string]*repair{},
 	}
+	d.timeline.counters = cfg.Counters
 	d.timeline.onEvent = func(e status.Event) {
 		cfg.Log.Info(e.Name, "ms", e.MS, "detail", e.Detail)
 		if cfg.OnEvent != nil {
@@ -183,6 +184,7 @@ func (d *Daemon) Restart() {
 	d.mail.post("restart", func() {
 		d.event("restart", "")
 		d.session.Restart()
+		d.overdue.Reset(overdueAfter)
 		d.setInfo(nil)
 		d.ra.Forget()
 		if d.dhcp != nil {
@@ -213,8 +215,8 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	defer func() {
 		stop()
 		d.overdue.Stop()
-		for _, t := range d.repairs {
-			t.Stop()
+		for kind := range d.repairs {
+			d.repaired(kind)
 		}
 		// A Release (option norelease 0) leaves from an address and over routes
 		// that the applier is about to remove.
@@ -290,6 +292,8 @@ func (d *Daemon) onLink(ctx context.Context, l link.State, at time.Time) {
 	}
 	if !l.Up {
 		d.link.LinkLocal = netip.Addr{} // the device keeps it, its socket is gone
+		d.socketError = nil
+		d.repaired("relink")
 		return
 	}
 	ifi := &net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC}
@@ -321,7 +325,8 @@ func (d *Daemon) onLink(ctx context.Context, l link.State, at time.Time) {
 		d.link.LinkLocal = netip.Addr{}
 		d.socketFailed(ctx, ErrDHCPSocket, fmt.Errorf("%w: check that no other DHCPv6 client runs on %s", dhcpErr, l.Name))
 	default:
-		d.setLocalError(&d.socketError, nil)
+		d.socketError = nil
+		d.repaired("relink")
 	}
 }
 

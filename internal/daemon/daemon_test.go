@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -57,8 +59,9 @@ type bench struct {
 	mu         sync.Mutex
 	ask        func(n int) (line.Grant, error)
 	asked      []time.Duration // since the start
-	applyError error
+	applyError func() error
 	listenDHCP error
+	listened   int // for DHCPv6
 	applied    []state.State
 	calls      []string
 	start      time.Time
@@ -115,10 +118,19 @@ func (b *bench) Apply(st state.State) error {
 	b.called("apply")
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.applyError == nil {
-		b.applied = append(b.applied, st)
+	if b.applyError != nil {
+		return b.applyError()
 	}
-	return b.applyError
+	b.applied = append(b.applied, st)
+	return nil
+}
+
+// shown is the error in the State that was applied last.
+func (b *bench) shown() *state.Error {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.applied[len(b.applied)-1].Error
 }
 
 // count is how often the applier was called so far.
@@ -163,6 +175,7 @@ func (b *bench) doAsk(context.Context, Request) (line.Grant, error) {
 func (b *bench) doListenDHCP(*net.Interface, netip.Addr) (dhcp6.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.listened++
 	if b.listenDHCP != nil {
 		return nil, b.listenDHCP
 	}
@@ -187,7 +200,7 @@ func (b *bench) come() {
 
 func (b *bench) ra() []byte {
 	m, err := ndp.MarshalMessage(&ndp.RouterAdvertisement{
-		RouterLifetime: 30 * time.Minute, CurrentHopLimit: 64,
+		RouterLifetime: 18 * time.Hour, CurrentHopLimit: 64,
 		Options: []ndp.Option{&ndp.PrefixInformation{
 			PrefixLength: 64, OnLink: true, AutonomousAddressConfiguration: true,
 			ValidLifetime: 90 * 24 * time.Hour, PreferredLifetime: 90 * 24 * time.Hour, Prefix: shared.Addr(),
@@ -398,9 +411,11 @@ func TestLinkChangeAppliesAgain(t *testing.T) {
 
 func TestFailedApplyIsShownAndRepaired(t *testing.T) {
 	run(t, func(b *bench) {
-		b.applyError = errors.New("kernel: no")
+		var log bytes.Buffer
+		b.daemon.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		b.applyError = func() error { return errors.New("kernel: no") }
 		b.come()
-		if s := b.status(); s.Error == nil || s.Error.Code != ErrApply || s.Error.Text != "kernel: no" || s.State == state.Up || s.Tunnel.EchoMS != nil {
+		if s := b.status(); s.Error == nil || s.Error.Code != state.ErrApply || s.Error.Text != "kernel: no" || s.State == state.Up || s.Tunnel.EchoMS != nil {
 			t.Errorf("status: %s", s.JSON())
 		}
 		calls := b.count()
@@ -408,10 +423,34 @@ func TestFailedApplyIsShownAndRepaired(t *testing.T) {
 		if n := b.count() - calls; n < 10 || n > 100 {
 			t.Errorf("%d repairs in an hour", n)
 		}
+		if n := strings.Count(log.String(), "cannot apply"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
 		b.set(func() { b.applyError = nil })
 		time.Sleep(2 * lastRepairPause)
 		if s := b.status(); s.Error != nil || s.State != state.Up || s.Tunnel.EchoMS == nil {
 			t.Errorf("after the repair: %s", s.JSON())
+		}
+	})
+}
+
+// However the error changes, the tries become rare, and news of the line that say
+// nothing new are no reason for more.
+func TestApplyErrorsSettle(t *testing.T) {
+	run(t, func(b *bench) {
+		n := 0
+		b.applyError = func() error { n++; return fmt.Errorf("error %d", n) }
+		b.come()
+		calls := b.count()
+		for range 60 * 60 {
+			time.Sleep(time.Second)
+			b.daemon.mail.post("news", func() {})
+		}
+		if n := b.count() - calls; n < 10 || n > 100 {
+			t.Errorf("%d applies in an hour", n)
+		}
+		if s := b.status(); s.Error == nil || s.Error.Text != fmt.Sprintf("error %d", n) {
+			t.Errorf("the error is %v, the last one was number %d", s.Error, n)
 		}
 	})
 }
@@ -423,10 +462,26 @@ func TestBusyDHCPPortIsShownAndTriedAgain(t *testing.T) {
 		if s := b.status(); s.State != state.Up || s.Error == nil || s.Error.Code != ErrDHCPSocket {
 			t.Errorf("status: %s", s.JSON())
 		}
+		if e := b.shown(); e == nil || e.Code != ErrDHCPSocket {
+			t.Errorf("the applier has error %v", e)
+		}
+		var before int
+		b.set(func() { before = b.listened })
+		time.Sleep(time.Hour)
+		b.set(func() {
+			if n := b.listened - before; n < 10 || n > 100 {
+				t.Errorf("tried %d times in an hour", n)
+			}
+		})
+		b.link(false)
+		if s := b.status(); s.Error == nil || s.Error.Code != line.ErrNoCarrier {
+			t.Errorf("without a link: %s", s.JSON())
+		}
+		b.come()
 		b.set(func() { b.listenDHCP = nil })
 		time.Sleep(2 * lastRepairPause)
 		s := b.status()
-		if s.Error != nil || len(b.dhcpSent) == 0 {
+		if s.Error != nil || len(b.dhcpSent) == 0 || b.shown() != nil {
 			t.Errorf("error %v, %d messages sent", s.Error, len(b.dhcpSent))
 		}
 	})
@@ -449,7 +504,7 @@ func TestSilentLineIsExplained(t *testing.T) {
 // that speaks again must end that.
 func TestReturningRouterEndsThePause(t *testing.T) {
 	run(t, func(b *bench) {
-		b.come() // one advertisement of 30 minutes, and then silence
+		b.come() // one advertisement of 18 hours, and then silence
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		if s := b.status(); len(s.WAN.Routers) != 0 {
@@ -468,8 +523,12 @@ func TestRestartForgets(t *testing.T) {
 	run(t, func(b *bench) {
 		b.come()
 		b.daemon.Restart()
-		if s := b.status(); s.State != state.Starting || s.Tunnel != nil {
+		if s := b.status(); s.State != state.Starting || s.Tunnel != nil || s.Error != nil {
 			t.Errorf("status: %s", s.JSON())
+		}
+		time.Sleep(overdueAfter + time.Second)
+		if s := b.status(); s.Error == nil || s.Error.Code != line.ErrNoRA {
+			t.Errorf("nobody answers: %s", s.JSON())
 		}
 		b.advertise <- b.ra()
 		if s := b.status(); s.State != state.Up {
@@ -536,8 +595,8 @@ func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
 
 func TestTimelineIsBounded(t *testing.T) {
 	var tl timeline
-	for range 3 * maxEvents {
-		tl.add(time.Now(), "x", "")
+	for i := range 3 * maxEvents {
+		tl.add(time.Now(), strconv.Itoa(i), "")
 	}
 	if diff := cmp.Diff(maxEvents, len(tl.list())); diff != "" {
 		t.Errorf("events kept: %s", diff)

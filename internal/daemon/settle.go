@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 	"net"
 	"time"
 
@@ -23,16 +23,23 @@ func (d *Daemon) settle(ctx context.Context) {
 		d.dhcp.SetMode(w.DHCP)
 	}
 	st := d.session.State()
-	was := d.published
-	if changed := !st.Equal(was); changed || d.reapply {
+	// What this machine refuses explains more than what the line lacks.
+	if d.socketError != nil {
+		st.Error = d.socketError
+	}
+	if d.reapply || !st.Equal(d.applied) {
 		d.apply(st)
-		if changed {
-			d.publish(st)
-			d.tell(was, st)
-		}
 	}
 	if d.applyError != nil {
+		st.Error = d.applyError
+		if st.Phase == state.Up {
+			st.Phase = state.IPv6
+		}
 		w.Echo = nil // there may be no tunnel to send it through
+	}
+	if was := d.published; !st.Equal(was) {
+		d.publish(st)
+		d.tell(was, st)
 	}
 	d.asking = replace(ctx, d.asking, w.Ask, d.keepAsking)
 	d.echoing = replace(ctx, d.echoing, w.Echo, d.prove)
@@ -57,43 +64,62 @@ func replace[Q comparable](ctx context.Context, running *job[Q], want *Q, do fun
 // apply has st rendered, and again later where that failed: the kernel may want
 // a moment, or a person has to install a module.
 func (d *Daemon) apply(st state.State) {
-	d.reapply = false
-	err := d.cfg.Applier.Apply(st)
-	if err == nil {
-		d.pause = firstRepairPause
-		d.setLocalError(&d.applyError, nil)
+	d.reapply, d.applied = false, st
+	if err := d.cfg.Applier.Apply(st); err != nil {
+		d.applyFailed(err)
 		return
 	}
-	d.applyFailed(err)
+	d.applyError = nil
+	d.repaired("apply")
 }
 
 func (d *Daemon) applyFailed(err error) {
-	d.cfg.Log.Error("cannot apply the state", "error", err)
-	e := &state.Error{Code: ErrApply, Text: err.Error()}
-	if coded, ok := errors.AsType[interface {
-		error
-		Code() string
-	}](err); ok {
-		e = &state.Error{Code: coded.Code(), Text: coded.Error()}
-	}
-	d.setLocalError(&d.applyError, e)
-	d.later("repair", func() { d.reapply = true })
+	d.failed("cannot apply the state", &d.applyError, state.ErrorOf(err), err)
+	d.later("apply", func() { d.reapply = true })
 }
 
 func (d *Daemon) socketFailed(ctx context.Context, code string, err error) {
-	d.cfg.Log.Error("cannot open a socket", "error", err)
-	d.setLocalError(&d.socketError, &state.Error{Code: code, Text: err.Error()})
+	d.failed("cannot open a socket", &d.socketError, state.Error{Code: code, Text: err.Error()}, err)
 	d.later("relink", func() { d.onLink(ctx, d.seen, time.Now()) })
+}
+
+// failed notes in which what went wrong. The log of a router is small: what it says
+// already is not repeated with each try.
+func (d *Daemon) failed(what string, which **state.Error, e state.Error, err error) {
+	level := slog.LevelError
+	if *which != nil && **which == e {
+		level = slog.LevelDebug
+	}
+	d.cfg.Log.Log(context.Background(), level, what, "error", err)
+	*which = &e
+}
+
+// repair is what failed and is tried again.
+type repair struct {
+	timer *time.Timer
+	pause time.Duration // before the try after that
 }
 
 // later posts f, in place of an f of that kind that is not due yet, after a pause
 // that grows with each failure in a row.
 func (d *Daemon) later(kind string, f func()) {
-	if t := d.repairs[kind]; t != nil {
-		t.Stop()
+	r := d.repairs[kind]
+	if r == nil {
+		r = &repair{pause: firstRepairPause}
+		d.repairs[kind] = r
+	} else {
+		r.timer.Stop()
 	}
-	d.repairs[kind] = time.AfterFunc(d.pause, func() { d.mail.post(kind, f) })
-	d.pause = min(2*d.pause, lastRepairPause)
+	r.timer = time.AfterFunc(r.pause, func() { d.mail.post(kind, f) })
+	r.pause = min(2*r.pause, lastRepairPause)
+}
+
+// repaired ends what later began.
+func (d *Daemon) repaired(kind string) {
+	if r := d.repairs[kind]; r != nil {
+		r.timer.Stop()
+		delete(d.repairs, kind)
+	}
 }
 
 // keepAsking asks q until it is granted or no longer wanted.
@@ -109,7 +135,14 @@ func (d *Daemon) keepAsking(ctx context.Context, q line.Question) {
 		if err != nil {
 			d.trace("access-failed", err.Error())
 			why := d.cfg.AskError(err)
-			d.mail.post("ask", func() { d.session.Refused(q, why) })
+			d.mail.post("ask", func() {
+				d.session.Refused(q, why)
+				// Nobody is granted anything for a prefix that the carrier has lost,
+				// and a lease would not be renewed for hours, or weeks.
+				if d.dhcp != nil && d.applied.Prefix != nil {
+					d.dhcp.Renew()
+				}
+			})
 			wait = pause
 			pause = min(2*pause, lastAskPause)
 		} else {
@@ -184,13 +217,6 @@ func (d *Daemon) publish(st state.State) {
 	d.notify()
 }
 
-func (d *Daemon) setLocalError(which **state.Error, e *state.Error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	*which = e
-	d.notify()
-}
-
 func (d *Daemon) setEcho(ms *float64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -208,18 +234,7 @@ func (d *Daemon) notify() {
 func (d *Daemon) Status() (status.Status, <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	st := d.published
-	// What this machine refuses explains more than what the line lacks.
-	for _, e := range []*state.Error{d.socketError, d.applyError} {
-		if e != nil {
-			st.Error = e
-			break
-		}
-	}
-	if d.applyError != nil && st.Phase == state.Up {
-		st.Phase = state.IPv6
-	}
-	s := status.Of(st, time.Now())
+	s := status.Of(d.published, time.Now())
 	s.Interface, s.Since = d.cfg.Interface, d.since.Round(0)
 	s.Counters, s.Events = d.cfg.Counters.Snapshot(), d.timeline.list()
 	s.Phone = d.phone()

@@ -137,10 +137,22 @@ func (s *Session) RA(info ra.Info) {
 	} else {
 		s.chosen = now.Prefix
 	}
+	s.forget()
 }
 
 // DHCP takes the DHCPv6 client's whole present picture.
-func (s *Session) DHCP(ev dhcp6.Event) { s.dhcp = ev }
+func (s *Session) DHCP(ev dhcp6.Event) {
+	s.dhcp = ev
+	s.forget()
+}
+
+// forget drops the grant of a prefix that ended without a successor: the line may
+// come back as another one.
+func (s *Session) forget() {
+	if _, _, ok := s.prefix(); !ok {
+		s.grant = nil
+	}
+}
 
 // Overdue says that a line in order would have a link and a prefix by now.
 func (s *Session) Overdue() { s.overdue = true }
@@ -243,7 +255,7 @@ func lasts(a, b time.Time) bool {
 
 func (s *Session) question() *Question {
 	p, _, ok := s.prefix()
-	if !ok || !s.link.Up {
+	if !ok || !s.link.Up || !s.routed() {
 		return nil
 	}
 	return &Question{Prefix: p.Prefix, Source: s.cfg.Carrier.Source(p.Prefix), Round: s.round}
@@ -321,6 +333,9 @@ func (s *Session) State() state.State {
 func ownOnWAN(a netip.Addr, valid time.Time) state.Address {
 	return state.Address{Prefix: netip.PrefixFrom(a, 128), Valid: valid, Deprecated: true, NoDAD: true}
 }
+
+// routed tells whether anything beyond the link can be reached.
+func (s *Session) routed() bool { return len(s.ra.Routers)+len(s.ra.Routes) > 0 }
 
 func hasAddress(addrs []state.Address, a netip.Addr) bool {
 	return slices.ContainsFunc(addrs, func(x state.Address) bool { return x.Prefix.Addr() == a })

@@ -100,8 +100,8 @@ func TestDelegatedLineComesUp(t *testing.T) {
 	}
 
 	s.DHCP(lease(first)) // before the RA: the order cannot matter
+	want(t, "wants with a lease and no route", Wants{DHCP: dhcp6.ModePD}, s.Wants())
 	question := &Question{Prefix: first, Source: netip.MustParseAddr("2001:db8:1100::a"), Round: 1}
-	want(t, "wants with a lease", Wants{DHCP: dhcp6.ModePD, Ask: question}, s.Wants())
 	s.RA(managed)
 	want(t, "wants with RA and lease", Wants{DHCP: dhcp6.ModePD, Ask: question}, s.Wants())
 	ipv6 := state.State{
@@ -182,6 +182,21 @@ func TestRefusal(t *testing.T) {
 			t.Errorf("phase %s, tunnel %+v, prefix %+v", st.Phase, st.Tunnel, st.Prefix)
 		}
 	})
+}
+
+// A prefix that ended takes its tunnel along for good: the next one may be
+// another line's.
+func TestGrantEndsWithItsPrefix(t *testing.T) {
+	s := up(t)
+	s.DHCP(dhcp6.Event{})
+	s.DHCP(lease(second))
+	if st := s.State(); st.Tunnel != nil {
+		t.Errorf("tunnel %+v with prefix %v", st.Tunnel, st.Prefix.Prefix)
+	}
+	grantNow(t, s, grant)
+	if st := s.State(); st.Phase != state.Up {
+		t.Errorf("phase %s", st.Phase)
+	}
 }
 
 func TestLateAnswersAreIgnored(t *testing.T) {
@@ -356,6 +371,7 @@ func TestErrorsNameTheCause(t *testing.T) {
 			s.Link(upLink)
 			s.DHCP(dhcp6.Event{Err: &dhcp6.Error{Code: dhcp6.NoPrefixAvail, Server: router}})
 		}, ErrNoPrefix},
+		{"no router", func(s *Session) { s.Link(upLink); s.DHCP(lease(first)); s.Overdue() }, ErrNoRA},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSession(PrefixAuto)

@@ -74,6 +74,8 @@ func (s *Session) err() *state.Error {
 		return &state.Error{Code: ErrNoRA, Text: fmt.Sprintf("no router and no DHCPv6 server answers on %s: check that it is the port to the ONU", dev)}
 	case !ok && s.overdue:
 		return &state.Error{Code: ErrNoPrefix, Text: fmt.Sprintf("a router answers on %s and no DHCPv6 server does: check that no other router or home gateway is connected to the same ONU, and the client id (option clientid)", dev)}
+	case s.overdue && !s.routed():
+		return &state.Error{Code: ErrNoRA, Text: fmt.Sprintf("no router advertises itself on %s: the line, or what is between it and the ONU, is out of order", dev)}
 	}
 	return s.askError
 }

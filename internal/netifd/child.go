@@ -184,9 +184,9 @@ func (a *Applier) removeChild(ctx context.Context, timeout time.Duration) error 
 	a.tunnel = nil
 	_, err := a.call(ctx, timeout, "network.interface."+a.opt.Child, "remove", nil)
 	switch {
-	case failedWith(err, notFound):
+	case exitCode(err) == notFound:
 		a.child = absent
-	case err == nil, failedWith(err, invalidArgument): // the latter: was told already
+	case err == nil, exitCode(err) == invalidArgument: // the latter: was told already
 		a.child = leaving
 	default:
 		return err
@@ -198,7 +198,7 @@ func (a *Applier) removeChild(ctx context.Context, timeout time.Duration) error 
 func (a *Applier) look() (s status, found bool, err error) {
 	object := "network.interface." + a.opt.Child
 	reply, err := a.call(a.opt.Context, callTimeout, object, "status", nil)
-	if failedWith(err, notFound) {
+	if exitCode(err) == notFound {
 		return s, false, nil
 	}
 	if err == nil {

@@ -3,11 +3,11 @@
 //
 //	State                      where it goes
 //	WAN.Addresses, Prefix,     interface wan: notify_proto, action 0
-//	routes, DNS, data
+//	routes, DNS
 //	Tunnel                     interface wan_4: network add_dynamic, then notify_proto
 //	OwnAddresses, NoDAD        the kernel itself, see Kernel
 //	addresses, MTU, hop limit
-//	Error                      data.error of interface wan
+//	Error                      interface wan: set_data, and notify_proto, action 3
 //
 // A call is made only when what netifd would be told differs from what it was
 // told last. Lifetimes are compared by the moment at which they end, and turned
@@ -34,11 +34,14 @@
 //
 // # Errors
 //
-// What notify_error (action 3) told stays in netifd's list of errors until the link
-// comes up the next time, so a line that is up would show what is long mended.
-// State.Error therefore goes to data.error, which is {} when there is none: before
-// link-up, when updates carry no data, by set_data. Only what no waiting can mend
-// goes by notify_error, see Applier.Fail.
+// What is wrong is in data.error, {} when nothing is: State.Error, and in place of
+// that what the last Apply itself failed with. All of data goes by set_data, which
+// works with and without a link, and when netifd refuses an update.
+//
+// While the link is down the error is in netifd's list of errors too (notify_error,
+// action 3), where LuCI looks. The link coming up clears that list, and nothing else
+// does. So an error of a line that is up is in data alone: docs/decisions.md has more
+// of that. With Applier.Fail the interface goes down, for what no waiting can mend.
 //
 // netifd merges data: a key that is left out keeps its old value. So a key that
 // was sent once is sent ever after, empty when there is nothing to say. Each

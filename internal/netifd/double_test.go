@@ -171,8 +171,11 @@ func (d *netifdDouble) notify(message string) error {
 			if len(f.Error) == 0 || len(f.Error) > 15 {
 				return ubusStatus(invalidArgument)
 			}
+			if d.parent.up {
+				d.t.Errorf("error %v while the link is up: it would stay when it is mended", f.Error)
+			}
 			b, _ := json.Marshal(f.Error)
-			d.parent.errors = append(d.parent.errors, b)
+			d.parent.errors = []json.RawMessage{b} // lasterror
 		case blockRestart:
 			d.parent.blocked = true
 		case setupFailed:
@@ -220,7 +223,7 @@ func (i *iface) update(t *testing.T, u update) {
 		return
 	}
 	if !i.up {
-		u.Keep = false
+		u.Keep, i.errors = false, nil
 		i.up, i.addresses, i.routes, i.prefixes, i.kernel = true, map[string]string{}, map[string]string{}, map[string]string{}, map[string]bool{}
 	}
 	if u.IfName != "" {
@@ -280,7 +283,6 @@ func (i *iface) update(t *testing.T, u update) {
 		i.dns = append(i.dns, ip.String())
 	}
 	i.search = append(i.search, u.Search...)
-	i.merge(u.Data)
 	if !u.Keep {
 		// Flushed last, by address: at whatever place it is now.
 		for place, addr := range old[0] {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -359,6 +360,13 @@ func check(t *testing.T, title string, o *Options, d *netifdDouble, k *kernelDou
 	if e != wantError {
 		t.Errorf("%s: data.error %+v, want %+v", title, e, wantError)
 	}
+	listed := ""
+	for _, e := range d.parent.errors {
+		listed += string(e)
+	}
+	if up && listed != "" || !up && st.Error != nil && !strings.Contains(listed, st.Error.Code) {
+		t.Errorf("%s: up %v, list of errors %s", title, up, listed)
+	}
 	if open := string(d.parent.data["firewall"]); st.Tunnel != nil && !strings.Contains(open, `"`+st.Tunnel.Remote.String()+`"`) || st.Tunnel == nil && open != "[]" {
 		t.Errorf("%s: firewall %s", title, open)
 	}
@@ -620,6 +628,48 @@ func TestFailingUbus(t *testing.T) {
 		s.apply("only the kernel fails", st)
 		s.kernel.err = nil
 		s.netifd.fail = func([]string) (error, bool) { return ubusStatus(9), false }
+		s.close()
+		s.compare()
+	})
+}
+
+// Where an error is shown, and that it goes away.
+func TestErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScenario(t, func(o *Options) { o.Data = nil })
+		s.prepare()
+		wrong := func(st state.State, code, text string) state.State {
+			st.Error = &state.Error{Code: code, Text: text}
+			return st
+		}
+		nothing := state.State{Phase: state.Starting, WAN: state.WAN{Device: "eth1"}}
+		s.kernel.err = errors.New("kernel: device eth1: no such device")
+		s.apply("the kernel refuses something", nothing)
+		s.kernel.err = nil
+		s.apply("UDP port 546 is taken", wrong(nothing, "DHCP_SOCKET", "address already in use"))
+		s.apply("and nobody answers", wrong(nothing, "NO_RA", "no router answers"))
+		s.apply("the same again", wrong(nothing, "NO_RA", "no router answers"))
+		s.apply("a router answers", nothing)
+		s.netifd.fail = func(args []string) (error, bool) {
+			if args[2] == "notify_proto" {
+				return ubusStatus(9), false
+			}
+			return nil, false
+		}
+		s.apply("there is a prefix, and netifd refuses it", nextLine())
+		s.apply("again", nextLine())
+		s.netifd.fail = func([]string) (error, bool) { return exec.ErrNotFound, false }
+		s.apply("there is no ubus", nextLine())
+		s.netifd.fail = nil
+		s.apply("netifd takes it", nextLine())
+		s.kernel.err = errors.New("kernel: no")
+		s.apply("the kernel does not", nextLine())
+		s.apply("again", wrong(nextLine(), "AUTH_SILENT", "no answer"))
+		s.kernel.err = nil
+		s.apply("the kernel does", wrong(nextLine(), "AUTH_SILENT", "no answer"))
+		s.apply("while the link is up only data can show an error", wrong(nextLine(), "AUTH_REJECTED", "wrong password"))
+		s.apply("IPv6 is lost too", wrong(nothing, "NO_RA", "no router answers"))
+		s.apply("all is well", nextUp())
 		s.close()
 		s.compare()
 	})

@@ -1,9 +1,6 @@
 package netifd
 
-import (
-	"encoding/json"
-	"net/netip"
-)
+import "net/netip"
 
 // Actions of notify_proto; an update is action 0.
 const (
@@ -15,20 +12,19 @@ const (
 // update is notify_proto's action 0. Masks are strings, for netifd ignores numbers
 // there, and its other numbers have 32 bits with a sign.
 type update struct {
-	Action    int                        `json:"action"`
-	Interface string                     `json:"interface"`
-	LinkUp    bool                       `json:"link-up"`
-	Keep      bool                       `json:"keep"`
-	IfName    string                     `json:"ifname,omitempty"`
-	Tunnel    *tunnel                    `json:"tunnel,omitempty"`
-	IPAddr    []ipAddr                   `json:"ipaddr,omitempty"`
-	IP6Addr   []ipAddr                   `json:"ip6addr,omitempty"`
-	IP6Prefix []string                   `json:"ip6prefix,omitempty"`
-	Routes    []ipRoute                  `json:"routes,omitempty"`
-	Routes6   []ipRoute                  `json:"routes6,omitempty"`
-	DNS       []netip.Addr               `json:"dns,omitempty"`
-	Search    []string                   `json:"dns_search,omitempty"`
-	Data      map[string]json.RawMessage `json:"data,omitempty"`
+	Action    int          `json:"action"`
+	Interface string       `json:"interface"`
+	LinkUp    bool         `json:"link-up"`
+	Keep      bool         `json:"keep"`
+	IfName    string       `json:"ifname,omitempty"`
+	Tunnel    *tunnel      `json:"tunnel,omitempty"`
+	IPAddr    []ipAddr     `json:"ipaddr,omitempty"`
+	IP6Addr   []ipAddr     `json:"ip6addr,omitempty"`
+	IP6Prefix []string     `json:"ip6prefix,omitempty"`
+	Routes    []ipRoute    `json:"routes,omitempty"`
+	Routes6   []ipRoute    `json:"routes6,omitempty"`
+	DNS       []netip.Addr `json:"dns,omitempty"`
+	Search    []string     `json:"dns_search,omitempty"`
 }
 
 type ipAddr struct {

@@ -78,6 +78,9 @@ type Applier struct {
 	sent   *view
 	data   map[string]json.RawMessage
 	keys   map[string]json.RawMessage // all that data may have there, with some value
+	listed state.Error                // what its list of errors has since the link is down
+
+	problem *state.Error // what the last Apply failed with
 
 	// What it knows of the child. tunnel is nil when nobody can say.
 	child  presence
@@ -103,9 +106,9 @@ func (a *Applier) Prepare() error {
 }
 
 // Apply makes netifd look like st. One thing that fails does not keep the others
-// from being done, unless netifd does not answer; all errors are joined, and the
-// next Apply tries again. It may take some seconds while the child comes up. What
-// fails because Context ends is no error.
+// from being done, unless nobody is there to do it; all errors are joined and shown
+// in place of st.Error, and the next Apply tries again. It may take some seconds
+// while the child comes up. What fails because Context ends is no error.
 func (a *Applier) Apply(st state.State) error {
 	if a.closed || a.failed {
 		return errors.New("netifd: closed")
@@ -116,17 +119,38 @@ func (a *Applier) Apply(st state.State) error {
 		a.removeStale,
 		func() error { return a.unlessDown(a.applyParent(st)) },
 		func() error { return a.applyChild(st.Tunnel) },
+		func() error { return a.tell(st, errors.Join(errs...)) },
 	} {
 		err := step()
 		errs = append(errs, err)
 		if a.opt.Context.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errNoAnswer) {
+		if nobody(err) {
 			break
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// tell shows what the steps of an Apply failed with, until they do not.
+func (a *Applier) tell(st state.State, failed error) error {
+	if failed == nil && a.problem == nil {
+		return nil
+	}
+	a.problem = nil
+	if failed != nil {
+		a.problem = new(state.ErrorOf(failed))
+	}
+	return errors.Join(a.applyData(a.dataOf(st)), a.applyError(st))
+}
+
+// wrong is the error to show.
+func (a *Applier) wrong(st state.State) *state.Error {
+	if a.problem != nil {
+		return a.problem
+	}
+	return st.Error
 }
 
 // Close removes the child and what the kernel holds, and leaves the parent to
@@ -144,7 +168,7 @@ func (a *Applier) Close() error {
 	return err
 }
 
-// Bounds of what Fail says, in netifd's array of 15 strings, and of data.error.
+// Bounds of an error in netifd's array of 15 strings, and in data.error.
 const (
 	maxCode  = 64 // bytes
 	maxLine  = 300
@@ -152,25 +176,29 @@ const (
 	maxText  = 1000
 )
 
+// words are an error as netifd's list has it: the code, and each line of the text.
+func words(e state.Error) []string {
+	out := []string{cut(e.Code, maxCode)}
+	lines := strings.Split(strings.TrimSpace(e.Text), "\n")
+	for i, l := range lines {
+		if len(out) == maxLines && len(lines)-i > 1 {
+			return append(out, fmt.Sprintf("… and %d more", len(lines)-i))
+		}
+		out = append(out, cut(l, maxLine))
+	}
+	return out
+}
+
 // Fail tells netifd an error that no waiting can mend: the interface goes down,
 // shows it, and is not set up again before a person does (ifup). Each line of
 // text is shown by itself. It may be called before the first Apply, or instead of
 // any, or after Close.
 func (a *Applier) Fail(code, text string) error {
-	words := []string{cut(code, maxCode)}
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	for i, l := range lines {
-		if len(words) == maxLines && len(lines)-i > 1 {
-			words = append(words, fmt.Sprintf("… and %d more", len(lines)-i))
-			break
-		}
-		words = append(words, cut(l, maxLine))
-	}
 	a.failed = true
 	// In this order: the last one ends this process.
-	for _, m := range []failure{{Action: notifyError, Error: words}, {Action: blockRestart}, {Action: setupFailed}} {
+	for _, m := range []failure{{Action: notifyError, Error: words(state.Error{Code: code, Text: text})}, {Action: blockRestart}, {Action: setupFailed}} {
 		m.Interface = a.opt.Interface
-		if _, err := a.call(a.opt.Context, callTimeout, "network.interface", "notify_proto", m); err != nil {
+		if err := a.notify(m); err != nil {
 			return err
 		}
 	}
@@ -193,7 +221,7 @@ func kernelPart(st state.State) state.State {
 // unlessDown leaves out that netifd denies updates, as it does while it takes the
 // interface down itself, say for a lost carrier: this process goes with it.
 func (a *Applier) unlessDown(err error) error {
-	if failedWith(err, permissionDenied) {
+	if exitCode(err) == permissionDenied {
 		a.log.Debug("netifd takes the interface down", "error", err)
 		return nil
 	}
@@ -204,49 +232,58 @@ func (a *Applier) unlessDown(err error) error {
 func (a *Applier) applyParent(st state.State) error {
 	now := time.Now()
 	want := a.opt.render(st, now)
-	data := a.dataOf(st)
-	if !want.up {
-		return a.applyDown(data)
-	}
-	if a.sent != nil {
-		want.addresses = inPlace(a.sent.addresses, want.addresses)
-		if sameData(a.data, data) && want.equal(a.sent) {
-			return nil
-		}
-	}
-	var updates []update
-	if a.sent != nil && a.sent.within(want) {
-		u := a.update(want, data, now)
-		u.Keep, u.DNS, u.Search = true, nil, nil
-		updates = append(updates, u)
-	} else {
-		if n := a.unmoved(want); n < len(want.addresses) {
-			before := *want
-			before.addresses = want.addresses[:n]
-			updates = append(updates, a.update(&before, data, now))
-		}
-		updates = append(updates, a.update(want, data, now))
-	}
-	a.sent, a.linkUp = nil, true // whatever comes of it
-	maps.Copy(a.keys, data)
-	for _, u := range updates {
-		if err := a.notify(u); err != nil {
-			return err
-		}
-	}
-	a.sent, a.data = want, data
-	return nil
-}
-
-// applyDown takes the link down, and tells why. Only set_data does before link-up.
-func (a *Applier) applyDown(data map[string]json.RawMessage) error {
-	if a.linkUp {
+	if !want.up && a.linkUp {
 		a.sent = nil
 		if err := a.notify(update{Interface: a.opt.Interface}); err != nil {
 			return err
 		}
 		a.linkUp, a.data = false, nil // with the link netifd drops the data
 	}
+	// Before the link comes up, so that what listens to that has it; and by itself,
+	// so that the error is shown when netifd refuses the update.
+	err := a.applyData(a.dataOf(st))
+	switch {
+	case nobody(err):
+		return err
+	case want.up:
+		return errors.Join(err, a.applyView(want, now))
+	}
+	return errors.Join(err, a.applyError(st))
+}
+
+// applyView tells what the link has.
+func (a *Applier) applyView(want *view, now time.Time) error {
+	if a.sent != nil {
+		want.addresses = inPlace(a.sent.addresses, want.addresses)
+		if want.equal(a.sent) {
+			return nil
+		}
+	}
+	var updates []update
+	if a.sent != nil && a.sent.within(want) {
+		u := a.update(want, now)
+		u.Keep, u.DNS, u.Search = true, nil, nil
+		updates = append(updates, u)
+	} else {
+		if n := a.unmoved(want); n < len(want.addresses) {
+			before := *want
+			before.addresses = want.addresses[:n]
+			updates = append(updates, a.update(&before, now))
+		}
+		updates = append(updates, a.update(want, now))
+	}
+	a.sent, a.linkUp, a.listed = nil, true, state.Error{} // whatever comes of it
+	for _, u := range updates {
+		if err := a.notify(u); err != nil {
+			return err
+		}
+	}
+	a.sent = want
+	return nil
+}
+
+// applyData tells what ifstatus is to show under data.
+func (a *Applier) applyData(data map[string]json.RawMessage) error {
 	if sameData(a.data, data) {
 		return nil
 	}
@@ -256,6 +293,21 @@ func (a *Applier) applyDown(data map[string]json.RawMessage) error {
 		return err
 	}
 	a.data = data
+	return nil
+}
+
+// applyError puts an error into netifd's list while the link is down. Each takes
+// the place of the one before (lasterror of the protocol handler), and the link
+// coming up clears the list. Nothing else does: there is no call for no error.
+func (a *Applier) applyError(st state.State) error {
+	e := a.wrong(st)
+	if a.linkUp || e == nil || *e == a.listed {
+		return nil
+	}
+	if err := a.notify(failure{Action: notifyError, Interface: a.opt.Interface, Error: words(*e)}); err != nil {
+		return err
+	}
+	a.listed = *e
 	return nil
 }
 
@@ -278,14 +330,15 @@ func (a *Applier) unmoved(want *view) (n int) {
 	return n
 }
 
-func (a *Applier) notify(u update) error {
-	_, err := a.call(a.opt.Context, callTimeout, "network.interface", "notify_proto", u)
+// notify sends an update or a failure.
+func (a *Applier) notify(message any) error {
+	_, err := a.call(a.opt.Context, callTimeout, "network.interface", "notify_proto", message)
 	return err
 }
 
 // update is v as netifd takes it, with what is left of its lifetimes at now.
-func (a *Applier) update(v *view, data map[string]json.RawMessage, now time.Time) update {
-	u := update{Interface: a.opt.Interface, LinkUp: true, DNS: v.dns, Search: v.search, Data: data}
+func (a *Applier) update(v *view, now time.Time) update {
+	u := update{Interface: a.opt.Interface, LinkUp: true, DNS: v.dns, Search: v.search}
 	for _, ad := range v.addresses {
 		preferred, valid := ad.seconds(now)
 		u.IP6Addr = append(u.IP6Addr, ipAddr{

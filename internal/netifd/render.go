@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -81,14 +82,14 @@ func index(list []lifetime, l lifetime) int {
 // inPlace is now in the order of before, new ones at the end.
 func inPlace(before, now []lifetime) []lifetime {
 	now = slices.Clone(now)
-	slices.SortStableFunc(now, func(a, b lifetime) int {
+	sort.SliceStable(now, func(x, y int) bool {
 		place := func(l lifetime) int {
 			if i := index(before, l); i >= 0 {
 				return i
 			}
 			return len(before)
 		}
-		return place(a) - place(b)
+		return place(now[x]) < place(now[y])
 	})
 	return now
 }
@@ -148,7 +149,7 @@ func (o *Options) render(st state.State, now time.Time) *view {
 		}
 	}
 	routes := slices.Clone(st.WAN.Routes)
-	slices.SortStableFunc(routes, func(a, b state.Route) int { return b.Preference - a.Preference })
+	sort.SliceStable(routes, func(x, y int) bool { return routes[x].Preference > routes[y].Preference })
 	for _, r := range routes {
 		switch {
 		case !r.Prefix.IsValid() || !r.Prefix.Addr().Is6() || state.Expired(r.Until, now):
@@ -177,6 +178,11 @@ func (v *view) prefix(l lifetime) {
 // gets its metric later. The next free metric keeps those with the same
 // destination and source apart.
 func (o *Options) route(v *view, target, source netip.Prefix, via netip.Addr, preference int, until time.Time) {
+	// What is too many is not even compared: forged advertisements can make it tens
+	// of thousands.
+	if len(v.routes) == maxRoutes {
+		return
+	}
 	k := routeKey{target: target.Masked(), source: source, metric: o.Metric}
 	switch {
 	case o.Metric != 0:
@@ -194,14 +200,12 @@ func (o *Options) route(v *view, target, source netip.Prefix, via netip.Addr, pr
 	for slices.ContainsFunc(v.routes, taken) {
 		k.metric++
 	}
-	if len(v.routes) < maxRoutes {
-		v.routes = append(v.routes, route{k, via, until})
-	}
+	v.routes = append(v.routes, route{k, via, until})
 }
 
 // widest leaves out every prefix that another one covers.
 func widest(list []netip.Prefix) []netip.Prefix {
-	slices.SortStableFunc(list, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+	sort.SliceStable(list, func(x, y int) bool { return list[x].Bits() < list[y].Bits() })
 	var out []netip.Prefix
 	for _, p := range list {
 		if usable(p.Addr()) && !slices.ContainsFunc(out, func(x netip.Prefix) bool { return x.Overlaps(p) }) {
@@ -288,7 +292,7 @@ func (a *Applier) dataOf(st state.State) map[string]json.RawMessage {
 		delete(values, "zone") // netifd's own
 	}
 	values["error"] = problem{}
-	if e := st.Error; e != nil {
+	if e := a.wrong(st); e != nil {
 		values["error"] = problem{cut(e.Code, maxCode), cut(e.Text, maxText)}
 	}
 	values["firewall"] = []rule{}

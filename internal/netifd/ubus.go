@@ -33,7 +33,14 @@ const (
 	invalidArgument  = 2
 	notFound         = 4
 	permissionDenied = 6
+	noUbusd          = 255 // not a status: ubus found nobody to ask
 )
+
+// statusText is what the statuses of ubus mean: under -S it does not say so.
+var statusText = []string{
+	"success", "invalid command", "invalid argument", "method not found", "not found", "no response", "permission denied",
+	"timed out", "not supported", "unknown error", "connection failed", "out of memory", "message not understood", "system error",
+}
 
 // CallError is a call that netifd did not do, or may not have done. It tells
 // nothing of the message.
@@ -103,26 +110,38 @@ func (a *Applier) call(ctx context.Context, timeout time.Duration, object, metho
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errNoAnswer)
 	defer cancel()
 	out, err := a.opt.Call(ctx, args...)
-	switch {
+	switch code := exitCode(err); {
 	case err == nil:
 		return out, nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return fail(errNoAnswer)
+		err = errNoAnswer
 	case errors.Is(err, exec.ErrNotFound):
-		return fail(fmt.Errorf("%w: this needs OpenWrt's ubus and netifd", err))
+		err = fmt.Errorf("%w: this needs OpenWrt's ubus and netifd", err)
+	case code == noUbusd:
+		err = fmt.Errorf("does ubusd run? (%w)", err)
+	case 0 < code && code < len(statusText):
+		err = fmt.Errorf("refused: %s (%w)", statusText[code], err)
 	}
 	return fail(err)
 }
 
 var errNoAnswer = errors.New("no answer in time: does netifd run?")
 
-// failedWith tells whether err is that of an ubus which ended with code.
-func failedWith(err error, code int) bool {
-	e, ok := errors.AsType[interface {
+// exitCode is that of an ubus which ran and failed, 0 of any other error.
+func exitCode(err error) int {
+	if e, ok := errors.AsType[interface {
 		error
 		ExitCode() int
-	}](err)
-	return ok && e.ExitCode() == code
+	}](err); ok {
+		return e.ExitCode()
+	}
+	return 0
+}
+
+// nobody tells whether err means that there is nobody to take a call: the next one
+// would fail just so, or take as long.
+func nobody(err error) bool {
+	return errors.Is(err, errNoAnswer) || errors.Is(err, exec.ErrNotFound) || exitCode(err) == noUbusd
 }
 
 func encode(v any) (json.RawMessage, error) {
@@ -169,10 +188,10 @@ func decodeStatus(reply []byte) (status, error) {
 	return out, nil
 }
 
-// cut makes one line of at most n bytes of s.
+// cut makes one printable line of at most n bytes of s.
 func cut(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

@@ -6,6 +6,7 @@
 package state
 
 import (
+	"errors"
 	"net/netip"
 	"reflect"
 	"time"
@@ -57,6 +58,21 @@ type State struct {
 type Error struct {
 	Code string // a stable upper-case identifier, for example "AUTH_REJECTED"
 	Text string // one sentence: what happened and what to do
+}
+
+// ErrApply is the code of what an applier failed with and has no code for.
+const ErrApply = "APPLY" // the system refused a part of the State
+
+// ErrorOf is what an applier failed with. An error with a method Code() string has a
+// code of its own; of several it is the first.
+func ErrorOf(err error) Error {
+	if e, ok := errors.AsType[interface {
+		error
+		Code() string
+	}](err); ok {
+		return Error{e.Code(), e.Error()}
+	}
+	return Error{ErrApply, err.Error()}
 }
 
 // WAN is the uplink itself.

@@ -29,7 +29,7 @@ func (s Status) WriteText(w io.Writer, now time.Time, colour bool) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "  %s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
-	fmt.Fprintf(t, "%s: %s for %s\n", s.Interface, s.paint(colour), ForPeople(now.Sub(s.Since)))
+	fmt.Fprintf(t, "%s: %s for %s\n", printable(s.Interface), s.paint(colour), ForPeople(now.Sub(s.Since)))
 	if s.Error != nil {
 		row("error", "%s: %s", s.Error.Code, s.Error.Text)
 	}
@@ -70,8 +70,9 @@ func (s Status) WriteText(w io.Writer, now time.Time, colour bool) error {
 }
 
 func (s Status) paint(colour bool) string {
+	text := printable(string(s.State))
 	if !colour {
-		return string(s.State)
+		return text
 	}
 	c := yellow
 	switch s.State {
@@ -80,12 +81,12 @@ func (s Status) paint(colour bool) string {
 	case state.Down:
 		c = red
 	}
-	return c + string(s.State) + reset
+	return c + text + reset
 }
 
 // Line is the event as one line of a timeline.
 func (e Event) Line() string {
-	return strings.TrimRight(fmt.Sprintf("%9.1f ms  %-22s %s", e.MS, e.Name, printable(e.Detail)), " ")
+	return strings.TrimRight(fmt.Sprintf("%9.1f ms  %-22s %s", e.MS, printable(e.Name), printable(e.Detail)), " ")
 }
 
 // ForPeople is d in its two largest units.

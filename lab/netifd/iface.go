@@ -215,8 +215,11 @@ func (i *iface) handleChange() {
 		return
 	}
 	if c := i.next; c != nil {
-		i.handler, i.config, i.next = c.handler, c.config, nil
-		i.autostart, i.available = i.config.bool("auto", true), false
+		// What was blocked, or taken down by a person, stays so.
+		if auto := c.config.bool("auto", true); auto != i.config.bool("auto", true) {
+			i.autostart = auto
+		}
+		i.handler, i.config, i.next, i.available = c.handler, c.config, nil, false
 		i.claim()
 		return
 	}
@@ -444,6 +447,9 @@ func (i *iface) notify(message object) int {
 			i.n.violation("notify_proto %s: netifd refuses this list of errors: %v", i.name, m["error"])
 			return invalidArgument
 		}
+		if i.state == up {
+			i.n.violation("error %s of %s, which is up: nothing clears it before the link comes up again", words[0], i.name)
+		}
 		i.addError(i.handler.Name, words[0], words[1:]...)
 	case actBlock:
 		i.autostart = false
@@ -544,6 +550,9 @@ func (i *iface) status() Status {
 		Interface: i.name, Up: i.state == up, Pending: i.state == setup, Available: i.available,
 		Autostart: i.autostart, Dynamic: i.dynamic, Proto: i.handler.Name, Device: i.device(),
 		Data: maps.Clone(i.data), Errors: slices.Clone(i.errors),
+	}
+	if zone := i.config.string("zone"); zone != "" {
+		s.Data["zone"], _ = json.Marshal(zone) // a string
 	}
 	if !s.Up {
 		return s

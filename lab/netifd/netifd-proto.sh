@@ -149,8 +149,6 @@ _unnest() {
 
 proto_add_tunnel() { _nest tunnel; }
 proto_close_tunnel() { _unnest; }
-proto_add_data() { _nest data; }
-proto_close_data() { _unnest; }
 
 proto_add_ipv4_address() { _ip4="$_ip4 $1,$2,$3,$4"; }
 proto_add_ipv6_address() { _ip6="$_ip6 $1,$2,$3,$4,$5,$6"; }

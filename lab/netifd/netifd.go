@@ -36,6 +36,9 @@ type Options struct {
 	Programs map[string][]string
 	// Secrets are words that no program that is started, and no ubus, may be shown.
 	Secrets []string
+	// Check tells what is wrong with a program that was started, "" for nothing; it may
+	// be nil.
+	Check func(Call) string
 }
 
 // Netifd is a running double.
@@ -54,6 +57,7 @@ type Netifd struct {
 	// The rest belongs to that goroutine.
 	ifaces map[string]*iface
 	links  map[string]bool // the devices that are there: whether they have a carrier
+	refuse func(call string) int
 
 	mu         sync.Mutex
 	log        []string
@@ -284,6 +288,14 @@ func (n *Netifd) answer(call Call) (reply Reply) {
 	if where := secretsIn(call, n.opt.Secrets); where != "" {
 		n.violation("a secret in %s of: %s", where, strings.Join(call.Args[:min(4, len(call.Args))], " "))
 	}
+	if n.opt.Check != nil {
+		if wrong := n.opt.Check(call); wrong != "" {
+			n.violation("%s", wrong)
+		}
+	}
+	if call.Args[0] == "fw4" {
+		return fw4(call.Args[1:])
+	}
 	args, simple := call.Args[1:], false
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		simple = simple || args[0] == "-S"
@@ -306,8 +318,14 @@ func (n *Netifd) answer(call Call) (reply Reply) {
 	}
 	var result any
 	n.wait(func() {
-		n.logf("%s", strings.Join(call.Args, " "))
-		result, reply.Status = n.do(args[1], args[2], message)
+		line := strings.Join(call.Args, " ")
+		n.logf("%s", line)
+		if n.refuse != nil {
+			reply.Status = n.refuse(line)
+		}
+		if reply.Status == 0 {
+			result, reply.Status = n.do(args[1], args[2], message)
+		}
 	})
 	switch {
 	case simple && reply.Status != 0:
@@ -326,6 +344,14 @@ func (n *Netifd) answer(call Call) (reply Reply) {
 		reply.Stdout = string(b) + "\n"
 	}
 	return reply
+}
+
+// fw4 is `fw4 -q network NAME` with the firewall's default configuration.
+func fw4(args []string) Reply {
+	if slices.Equal(args, []string{"-q", "network", "wan"}) {
+		return Reply{Stdout: "wan\n"}
+	}
+	return Reply{Status: 1}
 }
 
 // Status codes of ubus.
@@ -410,6 +436,22 @@ func (n *Netifd) Call(path, method string, message ...string) error {
 		return fmt.Errorf("ubus call %s %s: %s", path, method, statusText[status])
 	}
 	return nil
+}
+
+// Refuse makes the double answer a call of the handler or its daemon with the status
+// that refuse returns for its command line, unless that is 0. nil is the end of it.
+func (n *Netifd) Refuse(refuse func(call string) int) { n.wait(func() { n.refuse = refuse }) }
+
+// RemoveUbus takes the program ubus away. restore brings it back.
+func (n *Netifd) RemoveUbus() (restore func()) {
+	move := func(from, to string) {
+		n.t.Helper()
+		if err := os.Rename(filepath.Join(n.bin(), from), filepath.Join(n.bin(), to)); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	move("ubus", "ubus.away")
+	return func() { move("ubus.away", "ubus") }
 }
 
 // Status is `ifstatus NAME`; false without such an interface.

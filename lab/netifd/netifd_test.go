@@ -182,7 +182,7 @@ func TestTunnel(t *testing.T) {
 }
 
 // TestKeepAndReplace: keep adds, without keep what is not named goes, and a prefix
-// goes to the LAN.
+// goes to the LAN. A link that comes up clears errors.
 func TestKeepAndReplace(t *testing.T) {
 	lab, ns, n := toy(t, "\toption what 'sleep 1000'\n\nconfig interface 'lan'\n\toption proto 'static'\n\toption device 'lan0'\n\toption ip6assign '64'\n")
 	ns.Dummy("lan0")
@@ -204,7 +204,21 @@ func TestKeepAndReplace(t *testing.T) {
 		}
 		return nil
 	})
-	update(`"keep":false,"ip6addr":[{"ipaddr":"2001:db8:f::1","mask":"64"}],"ip6prefix":["2001:db8:a::/56,1200,1800"]`)
+	failed := func(want, violation string) {
+		t.Helper()
+		if err := n.Call("network.interface", "notify_proto", `{"action":3,"interface":"wan","error":["WRONG","why"]}`); err != nil {
+			t.Fatal(err)
+		}
+		if v := strings.Join(n.TakeViolations(), "\n"); !strings.Contains(v, violation) || violation == "" && v != "" {
+			t.Errorf("violations %q, want %q", v, violation)
+		}
+		update(`"keep":false,"ip6addr":[{"ipaddr":"2001:db8:f::1","mask":"64"}],"ip6prefix":["2001:db8:a::/56,1200,1800"]`)
+		if s, _ := n.Status("wan"); fmt.Sprint(s.Errors) != want {
+			t.Errorf("errors %v, want %s", s.Errors, want)
+		}
+	}
+	failed("[]", "")
+	failed("[{toy WRONG [why]}]", "nothing clears it")
 	update(`"keep":true,"ip6addr":[{"ipaddr":"2001:db8:f::1","mask":"64"},{"ipaddr":"2001:db8:f::2","mask":"64"}]`)
 	has("wan0", "2001:db8:f::1/64", true)
 	has("wan0", "2001:db8:f::2/64", true)

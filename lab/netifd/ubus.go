@@ -16,6 +16,8 @@ import (
 type Call struct {
 	Args    []string // Args[0] is "ubus", or another tool
 	Environ []string
+	Parent  string // the name of the process that ran it
+	Status  string // its own /proc/self/status
 }
 
 // Reply is what the command says, and its exit status.
@@ -28,7 +30,7 @@ type Reply struct {
 const socketName = "socket"
 
 // tools are the commands that Tool is.
-var tools = []string{"ubus", "sleep", "json2sh"}
+var tools = []string{"ubus", "fw4", "sleep", "json2sh"}
 
 // makeTools makes a folder that belongs first into $PATH, its tools this very
 // program: whoever calls makeTools calls Tool first of all in main.
@@ -61,7 +63,10 @@ func Tool() {
 		fmt.Print(text)
 		os.Exit(0)
 	}
-	reply, err := send(Call{Args: append([]string{name}, os.Args[1:]...), Environ: os.Environ()})
+	// What cannot be read is missing in them.
+	parent, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
+	status, _ := os.ReadFile("/proc/self/status")
+	reply, err := send(Call{append([]string{name}, os.Args[1:]...), os.Environ(), strings.TrimSpace(string(parent)), string(status)})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(255)

@@ -57,11 +57,15 @@ proto_sofutobanku_teardown() {
 	0) ;;
 	3) sofutobanku_blocked "$1" CONFIG "sofu-proto cannot work with this configuration; 'logread -e $1' says why" ;;
 	126 | 127) sofutobanku_blocked "$1" NO_PROGRAM "/usr/sbin/sofu-proto cannot be run: is it there, and built for this router?" ;;
-	*) sleep 3 ;;
+	*)
+		proto_notify_error "$1" FAILED "sofu-proto ended with status $ERROR and is started again; 'logread -e $1' says why"
+		sleep 3
+		;;
 	esac
 }
 
-# sofutobanku_blocked INTERFACE CODE TEXT: down until the next ifup or changed option.
+# sofutobanku_blocked INTERFACE CODE TEXT: down until the next ifup; an option that is
+# changed and reloaded does not end that.
 sofutobanku_blocked() {
 	proto_notify_error "$1" "$2" "$3"
 	proto_block_restart "$1"
@@ -74,14 +78,14 @@ proto_sofutobanku4_init_config() {
 	no_proto_task=1
 	lasterror=1
 	proto_config_add_defaults
-	proto_config_add_string local remote ipaddr mtu ttl encaplimit zone
+	proto_config_add_string local remote ipaddr mtu ttl encaplimit
 }
 
 # local and remote are the ends of the tunnel, ipaddr the line's IPv4 address.
 proto_sofutobanku4_setup() {
-	near='' remote='' ipaddr='' mtu='' ttl='' encaplimit='' zone=''
+	near='' remote='' ipaddr='' mtu='' ttl='' encaplimit=''
 	json_get_var near local
-	json_get_vars remote ipaddr mtu ttl encaplimit zone
+	json_get_vars remote ipaddr mtu ttl encaplimit
 	: "${mtu:=1460}" "${ttl:=64}" "${encaplimit:=ignore}"
 
 	wrong=''
@@ -113,11 +117,6 @@ proto_sofutobanku4_setup() {
 	proto_add_ipv6_address "$near" 128 0 '' 1
 	proto_add_ipv4_address "$ipaddr" 32
 	proto_add_ipv4_route 0.0.0.0 0
-	if [ -n "$zone" ]; then
-		proto_add_data
-		json_add_string zone "$zone"
-		proto_close_data
-	fi
 	proto_send_update "$1" ||
 		sofutobanku_failed "$1" TUNNEL "netifd cannot make the tunnel from $near to $remote with $ipaddr: are these addresses, and is kmod-ip6-tunnel installed?"
 }
