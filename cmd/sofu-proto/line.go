@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -37,11 +38,16 @@ type softbankLine struct {
 	iface     string
 	common    config.Common
 	options   softbank.Options
-	inSolicit bool // NTT's vendor class goes into Solicit too
-	stateDir  string
+	inSolicit bool   // NTT's vendor class goes into Solicit too
+	stateDir  string // "" for none
 	counters  counters.Set
 	log       *slog.Logger
+	rand      func() *rand.Rand // a new independent source for each client
+	dial      dialer            // of the RADIUS client, nil for the kernel's sockets
 }
+
+// dialer is softbank.ClientConfig.Dial.
+type dialer func(ctx context.Context, local netip.Addr, server netip.AddrPort) (net.Conn, error)
 
 // loadLine reads the section of a line from the UCI file in dir.
 func loadLine(dir, iface, device, stateDir string, log *slog.Logger) (*config.Section, *softbankLine, error) {
@@ -56,7 +62,7 @@ func loadLine(dir, iface, device, stateDir string, log *slog.Logger) (*config.Se
 // newLine reads a line's options from its section. device replaces the section's
 // own when it is not empty.
 func newLine(section *config.Section, device, stateDir string, log *slog.Logger) (*softbankLine, error) {
-	l := &softbankLine{iface: section.Name(), stateDir: stateDir, log: log}
+	l := &softbankLine{iface: section.Name(), stateDir: stateDir, log: log, rand: newRand}
 	l.common = section.Common(device)
 	l.options = softbank.FromSection(section)
 	l.inSolicit = section.Bool("solicit_vendor_class", false)
@@ -79,7 +85,7 @@ func (l *softbankLine) daemonConfig() daemon.Config {
 		AskAgain: c.AuthInterval,
 		Phone:    phone,
 		Network:  daemon.Real(),
-		Rand:     newRand,
+		Rand:     l.rand,
 		Counters: &l.counters,
 		Log:      l.log,
 	}
@@ -108,6 +114,10 @@ func (l *softbankLine) dhcpConfig(mac net.HardwareAddr) dhcp6.Config {
 	if l.inSolicit {
 		solicit = class
 	}
+	leaseFile := ""
+	if l.stateDir != "" {
+		leaseFile = filepath.Join(l.stateDir, l.iface+".lease")
+	}
 	return dhcp6.Config{
 		DUID: duid, IAID: l.common.IAID, HintLength: l.common.PrefixLength,
 		ORO: []dhcpv6.OptionCode{
@@ -120,14 +130,14 @@ func (l *softbankLine) dhcpConfig(mac net.HardwareAddr) dhcp6.Config {
 		AcceptUnauthReconfigure: l.common.UnauthReconfigure,
 		Release:                 !l.common.NoRelease,
 		StrictRFC:               l.common.StrictRFC,
-		LeaseFile:               filepath.Join(l.stateDir, l.iface+".lease"),
+		LeaseFile:               leaseFile,
 	}
 }
 
 // newAsk gives what asks the line's RADIUS servers.
 func (l *softbankLine) newAsk(trace func(event, detail string)) daemon.Ask {
 	client := softbank.NewClient(softbank.ClientConfig{
-		Options: l.options, Rand: newRand(), Counters: &l.counters, Log: l.log, Trace: trace,
+		Options: l.options, Dial: l.dial, Rand: l.rand(), Counters: &l.counters, Log: l.log, Trace: trace,
 	})
 	return func(ctx context.Context, r daemon.Request) (line.Grant, error) {
 		g, err := client.Ask(ctx, softbank.Request{Prefix: r.Prefix, TerminalMAC: told(r.Info).MAC, WANMAC: r.MAC})

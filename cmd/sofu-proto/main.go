@@ -39,8 +39,8 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the configuration cannot work;
 4 the interface already has a running sofu-proto; 5 the line is not up (status).
 `
 
-// version is set by the linker.
-var version = "dev"
+// version is PKG_VERSION of openwrt/Makefile.
+const version = "0.1.0"
 
 // exitError is an error with an exit code of its own.
 type exitError struct {
@@ -54,6 +54,8 @@ func (e *exitError) Unwrap() error { return e.err }
 func main() {
 	// A few packets an hour: threads for more would wait, and each costs memory.
 	runtime.GOMAXPROCS(1)
+	// Collect the garbage at one megabyte, not at four.
+	debug.SetGCPercent(25)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -206,6 +206,9 @@ func TestVendorClassInSolicit(t *testing.T) {
 	if len(c.SolicitOptions) != 1 || c.SolicitOptions[0].Code() != 16 {
 		t.Errorf("Solicit carries %v", c.SolicitOptions)
 	}
+	if c.LeaseFile != "" {
+		t.Errorf("without a directory for state the lease is kept in %s", c.LeaseFile)
+	}
 }
 
 func TestPhone(t *testing.T) {

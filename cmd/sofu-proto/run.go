@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,8 +56,10 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 		Context: ctx, Interface: *iface, Child: child, TunnelDevice: cut("sofu-" + child),
 		Call: netifd.Exec, Log: log,
 	}
-	section, l, err := loadLine(*dir, *iface, *device, *stateDir, log)
+	section, l, err := loadLine(*dir, *iface, *device, "", log)
+	stateHome := confine(*stateDir, log)
 	if err == nil {
+		l.stateDir = stateHome
 		o.SourceFilter = section.Bool("sourcefilter", true)
 		o.ExtendPrefix = section.Bool("extendprefix", false)
 		o.IP4Table = section.String("ip4table", "")
@@ -73,7 +76,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 	}
 	hold, err := kernel.New(kernel.Options{
 		Device: l.common.Device, TunnelName: cut("s4-" + *iface), KeepLink: true,
-		StrictRFC: l.common.StrictRFC, StateDir: *stateDir, Log: log,
+		StrictRFC: l.common.StrictRFC, StateDir: l.stateDir, Log: log,
 	})
 	if err != nil {
 		return err
@@ -84,6 +87,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 	o.Kernel, o.CheckTunnel = hold, hold.CheckTunnel
 	o.Data = func(st state.State) map[string]any { return ifstatusData(string(l.options.Line), st, d.Phone()) }
 	cfg.Interface, cfg.Tunnel, cfg.Applier = *iface, o.TunnelDevice, netifd.New(o)
+	cfg.OnEvent = afterBursts(debug.FreeOSMemory, nil)
 	d = daemon.New(cfg)
 	return serve(ctx, d, socketPath(*runDir, *iface), log)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ import (
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/kernel"
+	"sofutobanku/internal/privilege"
 	"sofutobanku/internal/status"
 )
 
@@ -47,7 +49,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	if *tunnel == "" {
 		*tunnel = *iface + "-4"
 	}
-	_, l, err := loadLine(*dir, *iface, *device, *stateDir, log)
+	_, l, err := loadLine(*dir, *iface, *device, "", log)
 	if err != nil {
 		return &exitError{exitConfig, err}
 	}
@@ -56,11 +58,12 @@ func up(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer unlock()
+	l.stateDir = confine(*stateDir, log)
 
 	applier, err := kernel.New(kernel.Options{
 		Device: l.common.Device, LAN: *lan, ResolvFile: *resolv, TunnelName: *tunnel,
 		DefaultRoute: l.common.DefaultRoute, Metric: l.common.Metric, PeerDNS: l.common.PeerDNS,
-		StrictRFC: l.common.StrictRFC, StateDir: *stateDir, Log: log,
+		StrictRFC: l.common.StrictRFC, StateDir: l.stateDir, Log: log,
 	})
 	if err != nil {
 		return err
@@ -70,7 +73,22 @@ func up(args []string, stdout, stderr io.Writer) error {
 	if *timeline {
 		cfg.OnEvent = func(e status.Event) { fmt.Fprintln(stdout, e.Line()) }
 	}
+	cfg.OnEvent = afterBursts(debug.FreeOSMemory, cfg.OnEvent)
 	return serve(ctx, daemon.New(cfg), socketPath(*runDir, *iface), log)
+}
+
+// confine gives up every privilege that is not needed from here on: no packet has
+// been read yet. It returns the directory to keep state in, "" for none: what another
+// user may have put there would be believed. The line is worth more than either.
+func confine(stateDir string, log *slog.Logger) string {
+	if err := privilege.Dir(stateDir); err != nil {
+		log.Error("nothing will be kept over a restart", "error", err)
+		stateDir = ""
+	}
+	if err := privilege.Confine(); err != nil {
+		log.Warn("not every privilege is given up", "error", err)
+	}
+	return stateDir
 }
 
 func newLog(w io.Writer, verbose bool) *slog.Logger {
@@ -111,7 +129,7 @@ func serve(ctx context.Context, d *daemon.Daemon, socket string, log *slog.Logge
 // lock makes sure that one sofu-proto runs for an interface. The kernel drops the
 // lock with the process, however that ends.
 func lock(path string) (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := privilege.Dir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)

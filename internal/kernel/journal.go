@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -12,6 +13,10 @@ import (
 	"strings"
 	"syscall"
 )
+
+// maxJournal bounds the journal, in bytes. It has some kilobytes, and a resolv file
+// of maxResolv at most.
+const maxJournal = 1 << 20
 
 // made is what an Applier made and has not removed, and what it changed and
 // must put back: the content of the journal.
@@ -63,13 +68,13 @@ func (j *journal) load(log *slog.Logger) made {
 	if j.path == "" {
 		return none
 	}
-	b, err := os.ReadFile(j.path)
+	b, _, err := readFile(j.path, maxJournal)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none
 	}
 	m := made{}
 	if err == nil {
-		err = json.Unmarshal(b, &m)
+		m, err = decodeMade(b)
 	}
 	if err != nil {
 		aside := j.path + ".bad"
@@ -86,6 +91,24 @@ func (j *journal) load(log *slog.Logger) made {
 	}
 	j.written = b
 	return m
+}
+
+// decodeMade reads the content of a journal, which may be damaged: what it names is
+// removed and written to, so nothing in it may name what this package never makes.
+func decodeMade(b []byte) (made, error) {
+	var m made
+	if err := json.Unmarshal(b, &m); err != nil {
+		return made{}, err
+	}
+	for name := range m.Sysctls {
+		if !filepath.IsLocal(name) {
+			return made{}, fmt.Errorf("sysctl %q", name)
+		}
+	}
+	if r := m.Resolv; r != nil && (r.Mode != r.Mode.Perm() || len(r.Old) > maxResolv) {
+		return made{}, fmt.Errorf("resolv file of mode %v and %d bytes", r.Mode, len(r.Old))
+	}
+	return m, nil
 }
 
 // save writes the journal if it changed. It is not synced to the disk: it need
@@ -129,6 +152,27 @@ func (j *journal) remove() error {
 	}
 	j.written = nil
 	return nil
+}
+
+// readFile reads a regular file of at most most bytes.
+func readFile(path string, most int64) ([]byte, fs.FileMode, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", path)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%s: longer than %d bytes", path, most)
+	}
+	return b, fi.Mode().Perm(), err
 }
 
 // replaceFile gives path the content b in one step.

@@ -387,6 +387,9 @@ func TestJournal(t *testing.T) {
 		{"truncated", `{"kernel": "x", "addresses": [{"ind`, true},
 		{"not ours", "\x00\x01\x02", true},
 		{"bad address", `{"kernel": "x", "addresses": [{"index": 2, "prefix": "2001:db8::/999"}]}`, true},
+		{"sysctl of another place", `{"kernel": "x", "device": 1, "sysctls": {"../../../kernel/core_pattern": {"old": "a", "new": "b"}}}`, true},
+		{"resolv file of mode 4755", `{"kernel": "x", "resolv": {"file": "f", "path": "p", "new": "n", "mode": 12582893}}`, true},
+		{"longer than a megabyte", `{"kernel": "` + strings.Repeat("x", maxJournal) + `"}`, true},
 		{"of another boot", `{"kernel": "x", "device": 1, "addresses": [{"index": 1, "prefix": "2001:db8::77/128"}]}`, false},
 	}
 	for _, test := range tests {

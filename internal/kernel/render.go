@@ -1,10 +1,10 @@
 package kernel
 
 import (
-	"cmp"
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -167,7 +167,7 @@ func (t targets) wanRoutes(w *wanted, wan state.WAN) {
 		}
 	}
 	routes := slices.Clone(wan.Routes)
-	slices.SortStableFunc(routes, func(a, b state.Route) int { return cmp.Compare(b.Preference, a.Preference) })
+	sort.SliceStable(routes, func(x, y int) bool { return routes[x].Preference > routes[y].Preference })
 	for _, r := range routes {
 		if r.Prefix.IsValid() && !state.Expired(r.Until, t.now) && (r.Prefix.Bits() > 0 || t.opt.DefaultRoute) {
 			t.route(w, t.wan, r.Prefix, r.Via)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,7 +46,7 @@ func (a *Applier) setResolv(wan state.WAN) error {
 	} else if p, err := filepath.EvalSymlinks(path); err == nil {
 		path = p
 	}
-	now, mode, err := readResolv(path)
+	now, mode, err := readFile(path, maxResolv)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs.add(fmt.Errorf("kernel: resolv file: %w", err))
 		return errs.join()
@@ -74,7 +73,7 @@ func (a *Applier) restoreResolv() error {
 	if m == nil {
 		return nil
 	}
-	now, _, err := readResolv(m.Path)
+	now, _, err := readFile(m.Path, maxResolv)
 	if err == nil && string(now) == m.New {
 		if m.Existed {
 			err = replaceFile(m.Path, m.Old, m.Mode)
@@ -87,26 +86,6 @@ func (a *Applier) restoreResolv() error {
 	}
 	a.made.Resolv = nil
 	return nil
-}
-
-func readResolv(path string) ([]byte, fs.FileMode, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file", path)
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxResolv+1))
-	if err == nil && len(b) > maxResolv {
-		err = fmt.Errorf("%s: longer than %d bytes", path, maxResolv)
-	}
-	return b, fi.Mode().Perm(), err
 }
 
 // resolvText is a resolv.conf(5), "" without a name server. Servers and domains
