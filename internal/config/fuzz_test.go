@@ -1,10 +1,12 @@
 package config
 
 import (
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -95,6 +97,95 @@ func FuzzScan(f *testing.F) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("go-uci (-file +go-uci):\n%s", diff)
+		}
+	})
+}
+
+// FuzzGetters: of any values of an option each getter returns what its comment
+// promises or the default, and what it says against them is one line that a
+// terminal can be shown.
+func FuzzGetters(f *testing.F) {
+	f.Fuzz(func(t *testing.T, value, second string) {
+		values := []string{value}
+		if second != "" {
+			values = append(values, second)
+		}
+		s := &Section{file: "network", name: "wan", values: func(string) []string { return values }}
+		in := func(what string, v, lo, hi int) {
+			t.Helper()
+			if v < lo || v > hi {
+				t.Errorf("%s %d", what, v)
+			}
+		}
+		in("number", s.Int("o", 7, -5, 20), -5, 20)
+		if v := s.String("o", ""); strings.Contains(v, "\n") || v != strings.TrimSpace(v) {
+			t.Errorf("string %q", v)
+		}
+		if v := s.Enum("o", "next", "next", "cross"); v != "next" && v != "cross" {
+			t.Errorf("one of two %q", v)
+		}
+		if a := s.Addr4("o"); a.IsValid() && (!a.Is4() || !unicast(a)) {
+			t.Errorf("IPv4 address %v", a)
+		}
+		if a := s.Addr6("o"); a.IsValid() && !unicast6(a) {
+			t.Errorf("IPv6 address %v", a)
+		}
+		servers := s.AddrPorts6("o", 1812)
+		in("servers", len(servers), 0, maxList)
+		for _, ap := range servers {
+			if again, err := netip.ParseAddrPort(ap.String()); err != nil || again != ap || !unicast6(ap.Addr()) || ap.Port() == 0 {
+				t.Errorf("server %v, %v", ap, err)
+			}
+		}
+		if mac := s.MAC("o"); mac != nil {
+			if len(mac) != 6 || mac[0]&1 != 0 {
+				t.Errorf("MAC %v", mac)
+			}
+		}
+		if b := s.Hex("o", 2, 3); b != nil {
+			in("bytes", len(b), 2, 3)
+		}
+		if s.IID("o", [8]byte{7: 7}) == [8]byte{} {
+			t.Error("an interface identifier of zeros")
+		}
+		if secret := s.Secret("o", 2, 40).Reveal(); secret != "" {
+			in("length of a secret", len(secret), 2, 40)
+			if secret != value {
+				t.Errorf("secret %q", secret)
+			}
+		}
+
+		c := s.Common("")
+		in("length of the device's name", len(c.Device), 0, 15)
+		if strings.ContainsFunc(c.Device, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
+			t.Errorf("device %q", c.Device)
+		}
+		if (c.ReqPrefix == ReqPrefixLength) != (c.PrefixLength != 0) && s.Err() == nil {
+			t.Errorf("prefix %s of length %d", c.ReqPrefix, c.PrefixLength)
+		}
+		if c.PrefixLength != 0 {
+			in("prefix length", c.PrefixLength, 48, 64)
+		}
+		if c.ClientID != nil {
+			in("client id", len(c.ClientID), 3, 130)
+		}
+		if c.MTU != 0 {
+			in("MTU", c.MTU, 576, 9000)
+		}
+		in("TTL", c.TTL, 1, 255)
+		in("encapsulation limit", c.EncapLimit, -1, 255)
+		in("metric", c.Metric, 0, 1<<30)
+		in("seconds between authentications", int(c.AuthInterval.Seconds()), 0, 365*86400)
+		if c.AuthInterval != 0 {
+			in("seconds between authentications", int(c.AuthInterval.Seconds()), 60, 365*86400)
+		}
+		if s.Err() == nil {
+			return
+		}
+		for line := range strings.SplitSeq(s.Err().Error(), "\n") {
+			if len(line) > 1000 || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("error %q", line)
+			}
 		}
 	})
 }

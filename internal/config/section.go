@@ -103,11 +103,20 @@ func (s *Section) String(opt, def string) string {
 	return v
 }
 
-// List returns the values of a list. As in netifd one option with several
-// values between white space is a list too. A value that is repeated in list
-// lines counts once.
+// maxList bounds the values of a list: what is done with each, and said of each
+// that is wrong, must not grow with a damaged file.
+const maxList = 64
+
+// List returns the values of a list, at most 64. As in netifd one option with
+// several values between white space is a list too. A value that is repeated in
+// list lines counts once.
 func (s *Section) List(opt string) []string {
-	return strings.Fields(strings.Join(s.values(opt), " "))
+	list := strings.Fields(strings.Join(s.values(opt), " "))
+	if len(list) > maxList {
+		s.Invalid(opt, fmt.Sprintf("at most %d values", maxList))
+		list = list[:maxList]
+	}
+	return list
 }
 
 // Bool accepts what OpenWrt's scripts accept.

@@ -189,6 +189,19 @@ network: interface 'wan': option 'hwrev': value 'a'b\"c': accepted: one without 
 
 // TestForgottenQuote: the lines that a value swallowed may hold a secret, so no
 // getter's error shows them, and no syntax error quotes the file.
+// A damaged file must not keep the program busy: fifty thousand values that are
+// all wrong took minutes.
+func TestLongListIsCut(t *testing.T) {
+	s := section(t, "option o '"+strings.Repeat("x ", 50_000)+"'")
+	if list := s.AddrPorts6("o", 1812); list != nil {
+		t.Errorf("servers %v", list)
+	}
+	want := "accepted: at most 64 values"
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "\n") > maxList {
+		t.Errorf("error %.300v, want %q and at most one for each of 64", err, want)
+	}
+}
+
 func TestForgottenQuote(t *testing.T) {
 	const swallowed = "'bad\n\toption password 'hunter2'\n\toption shared_secret hunter2'"
 	s := section(t, "option o "+swallowed, "list l x", "list l "+swallowed, "option password 'hunter2\nhunter2'")

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -209,9 +210,20 @@ func (a *answer) fail(err error) {
 	a.Write([]byte(text))
 }
 
-// errorLine is text as the one line that ends a failed answer.
+// errorLine is text as the one line that ends a failed answer: printable, as what
+// it quotes may come from anywhere, and short enough for copyAnswer.
 func errorLine(text string) string {
-	return errorPrefix + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ") + "\n"
+	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	if most := MaxLine - len(errorPrefix+"…\n"); len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return errorPrefix + text + "\n"
 }
 
 // refuse tells a client why it is not served and hangs up.
@@ -282,8 +294,8 @@ func Call(ctx context.Context, path, line string, w io.Writer) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case failure != "":
-		return errors.New(failure)
+	case failure != nil:
+		return failure
 	case sendErr != nil:
 		return fmt.Errorf("control: %s: %w", path, sendErr)
 	case err != nil:
@@ -294,8 +306,8 @@ func Call(ctx context.Context, path, line string, w io.Writer) error {
 
 // copyAnswer copies r to w as it comes. An error line is held back: at the end
 // it is the failure, before anything else it was text like any other.
-func copyAnswer(w io.Writer, r io.Reader) (failure string, err error) {
-	br := bufio.NewReader(r)
+func copyAnswer(w io.Writer, r io.Reader) (failure, err error) {
+	br := bufio.NewReaderSize(r, MaxLine)
 	var held []byte
 	start := true // at the start of a line
 	for {
@@ -303,25 +315,25 @@ func copyAnswer(w io.Writer, r io.Reader) (failure string, err error) {
 		if len(part) > 0 {
 			if held != nil {
 				if _, err := w.Write(held); err != nil {
-					return "", err
+					return nil, err
 				}
 				held = nil
 			}
 			if start && part[len(part)-1] == '\n' && bytes.HasPrefix(part, []byte(errorPrefix)) {
 				held = bytes.Clone(part)
 			} else if _, err := w.Write(part); err != nil {
-				return "", err
+				return nil, err
 			}
 			start = part[len(part)-1] == '\n'
 		}
 		switch {
 		case err == nil, errors.Is(err, bufio.ErrBufferFull):
 		case held != nil: // the end, or a hang-up right after the error line
-			return strings.TrimSuffix(strings.TrimPrefix(string(held), errorPrefix), "\n"), nil
+			return errors.New(strings.TrimSuffix(strings.TrimPrefix(string(held), errorPrefix), "\n")), nil
 		case err == io.EOF:
-			return "", nil
+			return nil, nil
 		default:
-			return "", err
+			return nil, err
 		}
 	}
 }

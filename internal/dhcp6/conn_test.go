@@ -4,101 +4,81 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"sofutobanku/internal/link/linktest"
 )
 
-// TestListen, in a network namespace of its own:
+// TestListen, on a link of two namespaces:
 //
 //	wan0 (fe80::1, the client) ===veth=== wan1 (fe80::2, joined ff02::1:2)
 func TestListen(t *testing.T) {
-	// The thread is not unlocked, so that it ends with the test and its namespace.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		testListen(t)
-	}()
-	<-done
-}
-
-func testListen(t *testing.T) {
+	ours, server := linktest.New(t), linktest.New(t)
+	ours.Veth("wan0", net.HardwareAddr{0, 0, 0x5e, 0, 0x53, 1}, server, "wan1", net.HardwareAddr{0, 0, 0x5e, 0, 0x53, 2})
+	ours.Up("wan0")
+	server.Up("wan1")
+	ours.WaitUp("wan0")
+	server.WaitUp("wan1")
+	ours.Address("wan0", "fe80::1/64")
+	server.Address("wan1", "fe80::2/64")
+	ifi, peer := ours.Interface("wan0"), server.Interface("wan1")
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
-			t.Error(err)
-			runtime.Goexit()
+			t.Fatal(err)
 		}
 	}
-	ns, err := netns.New()
-	check(err)
-	defer ns.Close()
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	check(err)
-	defer h.Close()
-	check(h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "wan0"}, PeerName: "wan1"}))
-	for name, addr := range map[string]string{"wan0": "fe80::1/64", "wan1": "fe80::2/64"} {
-		l, err := h.LinkByName(name)
-		check(err)
-		a, err := netlink.ParseAddr(addr)
-		check(err)
-		a.Flags = unix.IFA_F_NODAD
-		check(h.LinkSetUp(l))
-		check(h.AddrAdd(l, a))
+	// The zone is a name in the namespace that package net saw first.
+	same := func(got netip.AddrPort, want string) bool {
+		return netip.AddrPortFrom(got.Addr().WithZone(""), got.Port()) == netip.MustParseAddrPort(want)
 	}
-	// The kernel opens the queues of a veth some time after both ends are up.
-	for _, name := range []string{"wan0", "wan1"} {
-		for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-			l, err := h.LinkByName(name)
-			check(err)
-			if l.Attrs().OperState == netlink.OperUp {
-				break
-			}
-			if time.Since(began) > 10*time.Second {
-				t.Errorf("%s does not come up: %v", name, l.Attrs().OperState)
-				return
-			}
-		}
+	listen := func(ifi *net.Interface, ll string) (c Conn, err error) {
+		ours.Do(func() { c, err = Listen(ifi, netip.MustParseAddr(ll)) })
+		return c, err
 	}
-	ifi, err := net.InterfaceByName("wan0")
-	check(err)
-	peer, err := net.InterfaceByName("wan1")
-	check(err)
 
-	first, err := Listen(ifi, netip.MustParseAddr("fe80::1"))
+	first, err := listen(ifi, "fe80::1")
 	check(err)
 	// The second socket of a changed link is there before the first is closed.
-	c, err := Listen(ifi, netip.MustParseAddr("fe80::1"))
+	c, err := listen(ifi, "fe80::1")
 	check(err)
 	check(first.Close())
 	defer c.Close()
 
-	group, err := net.ListenMulticastUDP("udp6", peer, &net.UDPAddr{IP: allServers.Addr().AsSlice(), Port: 547})
+	var group *net.UDPConn
+	server.Do(func() { group, err = net.ListenUDP("udp6", &net.UDPAddr{Port: 547}) })
 	check(err)
 	defer group.Close()
+	raw, err := group.SyscallConn()
+	check(err)
+	check(raw.Control(func(fd uintptr) {
+		join := &unix.IPv6Mreq{Multiaddr: allServers.Addr().As16(), Interface: uint32(peer.Index)}
+		err = unix.SetsockoptIPv6Mreq(int(fd), unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, join)
+	}))
+	check(err)
 	check(c.WriteTo([]byte("question"), allServers))
 	b := make([]byte, 100)
 	check(group.SetReadDeadline(time.Now().Add(5 * time.Second)))
 	n, from, err := group.ReadFromUDPAddrPort(b)
 	check(err)
-	if want := netip.MustParseAddrPort("[fe80::1%wan1]:546"); string(b[:n]) != "question" || from != want {
+	if want := "[fe80::1]:546"; string(b[:n]) != "question" || !same(from, want) {
 		t.Errorf("%q from %v, want it from %v", b[:n], from, want)
 	}
 
 	// The answer comes from a port that is not 547.
-	odd, err := net.DialUDP("udp6", &net.UDPAddr{IP: net.ParseIP("fe80::2"), Port: 40000, Zone: "wan1"}, &net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 546, Zone: "wan1"})
+	var odd *net.UDPConn
+	server.Do(func() { odd, err = net.ListenUDP("udp6", &net.UDPAddr{Port: 40000}) })
 	check(err)
 	defer odd.Close()
-	_, err = odd.Write([]byte("answer"))
+	_, err = odd.WriteToUDP([]byte("answer"), &net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 546, Zone: strconv.Itoa(peer.Index)})
 	check(err)
 	n, from, err = c.ReadFrom(b)
 	check(err)
-	if want := netip.MustParseAddrPort("[fe80::2%wan0]:40000"); string(b[:n]) != "answer" || from != want {
+	if want := "[fe80::2]:40000"; string(b[:n]) != "answer" || !same(from, want) {
 		t.Errorf("%q from %v, want it from %v", b[:n], from, want)
 	}
 
@@ -110,10 +90,10 @@ func testListen(t *testing.T) {
 		t.Errorf("read after Close: %v", err)
 	}
 
-	if _, err := Listen(ifi, netip.MustParseAddr("fe80::9")); err == nil {
+	if _, err := listen(ifi, "fe80::9"); err == nil {
 		t.Error("an address that is not there is listened on")
 	}
-	if _, err := Listen(&net.Interface{Name: "gone0"}, netip.MustParseAddr("fe80::1")); err == nil {
+	if _, err := listen(&net.Interface{Name: "gone0"}, "fe80::1"); err == nil {
 		t.Error("a device that is not there is listened on")
 	}
 }

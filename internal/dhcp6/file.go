@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"sofutobanku/internal/dhcp6/dnsname"
@@ -166,6 +167,8 @@ func (f *leaseFile) check() error {
 		return fmt.Errorf("%d prefixes, accepted: 1 to %d", len(f.Prefixes), maxPrefixes)
 	case len(f.ReconfigureKey) != 0 && len(f.ReconfigureKey) != rkapInfo-1:
 		return errors.New("reconfigure key of a wrong length")
+	case f.ServerAddr.Zone() != "" || f.ServerAddr.Is4():
+		return fmt.Errorf("server address %q", f.ServerAddr)
 	}
 	seen := make(map[netip.Prefix]bool)
 	for _, p := range f.Prefixes {
@@ -199,7 +202,7 @@ func (i *Info) check() error {
 		return errTooMany
 	}
 	for _, d := range i.Domains {
-		if _, err := dnsname.Append(nil, d); err != nil || d == "" {
+		if _, err := dnsname.Append(nil, d); err != nil || d == "" || strings.HasSuffix(d, ".") {
 			return fmt.Errorf("domain %q", d)
 		}
 	}

@@ -288,6 +288,9 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
+// FuzzLeaseFile: what is taken from a file is in range, and is the same after
+// being written and read again. The text itself may differ: JSON has white space,
+// unknown members, and any order.
 func FuzzLeaseFile(f *testing.F) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -295,8 +298,15 @@ func FuzzLeaseFile(f *testing.F) {
 		if err != nil || l == nil {
 			return
 		}
-		if len(l.bindings) > maxPrefixes || l.verified {
+		if len(l.bindings) > maxPrefixes || l.verified || l.serverAddr.Zone() != "" {
 			t.Fatalf("lease %+v", l)
+		}
+		if file.Info != nil {
+			for _, d := range file.Info.Domains {
+				if !fitForResolver.MatchString(d) {
+					t.Fatalf("domain %q", d)
+				}
+			}
 		}
 		for _, p := range l.public().Prefixes {
 			if !delegable(p.Prefix) || over(p.Valid, now) || p.Valid.Sub(now) > infinity*time.Second {

@@ -152,8 +152,9 @@ func (l *lease) sort() {
 		}
 		return 1
 	}
-	slices.SortStableFunc(l.bindings, func(a, b binding) int {
-		return cmp.Or(cmp.Compare(rank(!a.deprecated), rank(!b.deprecated)), cmp.Compare(rank(a.inLatest), rank(b.inLatest)))
+	sort.SliceStable(l.bindings, func(x, y int) bool {
+		a, b := l.bindings[x], l.bindings[y]
+		return cmp.Or(cmp.Compare(rank(!a.deprecated), rank(!b.deprecated)), cmp.Compare(rank(a.inLatest), rank(b.inLatest))) < 0
 	})
 }
 

@@ -141,7 +141,7 @@ func walk(b []byte, f func(dhcpv6.OptionCode, []byte) error) (bad []error) {
 	return bad
 }
 
-// option takes one option into m, or leaves m as it is.
+// option takes what is well-formed of one option into m.
 func (m *message) option(code dhcpv6.OptionCode, b []byte) error {
 	switch code {
 	case dhcpv6.OptionClientID:

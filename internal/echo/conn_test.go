@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
@@ -41,8 +40,7 @@ func newNetwork(t *testing.T) network {
 	n.beyond.Address("far", "192.0.2.1/24")
 	n.beyond.Address("lo", "198.51.100.1/32")
 	n.beyond.Sysctl("ipv4/ip_forward", "1")
-	n.ours.Must(n.ours.Netlink.RouteAdd(&netlink.Route{
-		LinkIndex: n.ours.Link("tun").Attrs().Index, Gw: net.IPv4(192, 0, 2, 1), Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}}))
+	n.ours.IP("route", "add", "default", "via", "192.0.2.1")
 	return n
 }
 
@@ -87,7 +85,7 @@ func TestPingUnreachable(t *testing.T) {
 	if !errors.Is(err, unix.ENODEV) {
 		t.Errorf("missing device: %v, want ENODEV", err)
 	}
-	n.ours.Must(n.ours.Netlink.LinkSetDown(n.ours.Link("tun")))
+	n.ours.Down("tun")
 	_, err = n.ping(t, "198.51.100.1", 300*time.Millisecond, nil)
 	if err == nil || !strings.Contains(err.Error(), "sending: ") {
 		t.Errorf("device down: %v", err)

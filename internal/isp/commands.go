@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/iana"
 )
 
 // command is one word of the control socket.
@@ -86,7 +87,15 @@ func commands() []command {
 			l.ra.advertise()
 			return nil
 		})},
-		{"lifetimes", "PREFERRED VALID", "lifetimes in seconds from the next Reply (or RA) on; T1 and T2 become 0.5 and 0.8 of PREFERRED", (*Line).cmdLifetimes},
+		{"lifetimes", "PREFERRED VALID [T1 T2]", "times in seconds from the next Reply (or RA) on; T1 and T2 become 0.5 and 0.8 of PREFERRED by themselves", (*Line).cmdLifetimes},
+		{"refuse", "STATUS", "give no prefix but this: " + strings.Trim(fmt.Sprint(refusals), "[]"), one((*Line).cmdRefuse)},
+		{"grant", "", "end of refuse", none(func(l *Line) error {
+			return l.set.change(func(c *Config) { c.Refuse = iana.StatusSuccess })
+		})},
+		{"fail-over", "", "another DHCPv6 server has the same leases from now on", none(func(l *Line) error {
+			l.dhcp.failOver()
+			return nil
+		})},
 		{"drop-bindings", "", "forget the lease and its route; the client learns it by NoBinding", none(func(l *Line) error {
 			if !l.dhcp.forget() {
 				return errors.New("there is no lease")
@@ -168,10 +177,10 @@ func (l *Line) cmdPrefix(args []string, _ io.Writer) error {
 	if old.Kind != NextRA || old.Prefix == p {
 		return nil
 	}
-	if err := l.routes.Route(p, netip.Addr{}); err != nil {
+	if err := l.kernel.Route(p, netip.Addr{}); err != nil {
 		return err
 	}
-	if err := l.routes.Unroute(old.Prefix); err != nil {
+	if err := l.kernel.Unroute(old.Prefix); err != nil {
 		return err
 	}
 	l.ra.withdraw(l.ctx, old.Prefix)
@@ -216,23 +225,40 @@ func (l *Line) cmdReconfigure(args []string, _ io.Writer) error {
 	return l.dhcp.reconfigure(what, unauth)
 }
 
+// refusals are the status codes with which a server can refuse a prefix.
+var refusals = []iana.StatusCode{
+	iana.StatusUnspecFail, iana.StatusNoBinding, iana.StatusNotOnLink, iana.StatusUseMulticast, iana.StatusNoPrefixAvail,
+}
+
+func (l *Line) cmdRefuse(name string) error {
+	for _, code := range refusals {
+		if code.String() == name {
+			return l.set.change(func(c *Config) { c.Refuse = code })
+		}
+	}
+	return errUsage
+}
+
 func (l *Line) cmdLifetimes(args []string, _ io.Writer) error {
-	if len(args) != 2 {
+	if len(args) != 2 && len(args) != 4 {
 		return errUsage
 	}
-	preferred, err := parseSeconds(args[0])
-	if err != nil {
-		return err
+	var times [4]time.Duration
+	for i, s := range args {
+		var err error
+		if times[i], err = parseSeconds(s); err != nil {
+			return err
+		}
 	}
-	valid, err := parseSeconds(args[1])
-	if err != nil {
-		return err
-	}
-	t1, t2 := preferred/2, preferred/5*4
-	if preferred == infinite {
+	preferred, valid, t1, t2 := times[0], times[1], times[2], times[3]
+	switch {
+	case len(args) == 4:
+	case preferred == infinite:
 		t1, t2 = infinite, infinite
+	default:
+		t1, t2 = preferred/2, preferred/5*4
 	}
-	err = l.set.change(func(c *Config) { c.Preferred, c.Valid, c.T1, c.T2 = preferred, valid, t1, t2 })
+	err := l.set.change(func(c *Config) { c.Preferred, c.Valid, c.T1, c.T2 = preferred, valid, t1, t2 })
 	if err == nil && l.set.get().Kind == NextRA {
 		l.ra.advertise()
 	}

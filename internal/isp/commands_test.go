@@ -15,11 +15,9 @@ import (
 func lineFixture(ctx context.Context, kind Kind) (*Line, *fakeKernel, *fakeUDP, *fakeICMP) {
 	j, _ := testJournal()
 	k, udp, icmp := newFakeKernel(), newFakeUDP(), newFakeICMP()
-	l := &Line{set: testSettings(kind, func(c *Config) { c.RAInterval = 0 }), j: j, routes: k, ctx: ctx, quit: func() {}}
-	l.ra = newAdvertiser(l.set, j, icmp, serverMAC, testRand())
-	l.dhcp = newDHCPServer(l.set, j, udp, k, serverMAC, testRand())
-	l.br = &br{j: j, kernel: k}
-	l.radius = &radiusServer{set: l.set, j: j, prefix: l.prefixInUse, grant: l.br.grant}
+	c := testSettings(kind, func(c *Config) { c.RAInterval = 0 }).c
+	l := New(c, j, [32]byte{}, Network{MAC: serverMAC, RA: icmp, DHCP: udp, Kernel: k})
+	l.ctx, l.quit = ctx, func() {}
 	return l, k, udp, icmp
 }
 
@@ -50,7 +48,11 @@ func TestCommandErrors(t *testing.T) {
 		"reconfigure":          "dhcp6: no client was given anything yet",
 		"ra-lifetime -1":       `"-1": a number of seconds from 0 to 4294967295 is accepted`,
 		"ra-lifetime 70000":    "RA lifetime 19h26m40s: 0 to 65535 s are accepted",
-		"lifetimes 5":          "usage: lifetimes PREFERRED VALID",
+		"lifetimes 5":          "usage: lifetimes PREFERRED VALID [T1 T2]",
+		"lifetimes 9 9 8 7":    "T1 8s is later than T2 7s",
+		"refuse Success":       "usage: refuse STATUS",
+		"refuse":               "usage: refuse STATUS",
+		"grant all":            "usage: grant",
 		"lifetimes 5 4":        "preferred lifetime 5s is longer than the valid lifetime 4s",
 		"drop-bindings":        "there is no lease",
 		"quit now":             "usage: quit",
@@ -98,7 +100,15 @@ func TestCommands(t *testing.T) {
 	if got := ask(); !strings.Contains(got, "T1=50 T2=80\n    2001:db8:1234:5600::/56 100/200") {
 		t.Errorf("lifetimes: %s", got)
 	}
-	do("silent dhcp6")
+	do("lifetimes 100 200 60 90")
+	if got := ask(); !strings.Contains(got, "T1=60 T2=90\n    2001:db8:1234:5600::/56 100/200") {
+		t.Errorf("lifetimes with T1 and T2: %s", got)
+	}
+	do("refuse NotOnLink")
+	if got := ask(); !strings.HasSuffix(got, "T1=0 T2=0\n    NotOnLink") {
+		t.Errorf("refuse: %s", got)
+	}
+	do("grant", "silent dhcp6")
 	if got := ask(); got != "(nothing)" {
 		t.Errorf("silent dhcp6: %s", got)
 	}
@@ -150,6 +160,10 @@ func TestCommands(t *testing.T) {
 	do("drop-bindings")
 	if k.table() != "" {
 		t.Errorf("routes: %s", k.table())
+	}
+	do("speak all", "fail-over")
+	if got := ask(); got != "(nothing)" {
+		t.Errorf("a Request for the server that failed: %s", got)
 	}
 	quits := 0
 	l.quit = func() { quits++ }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/insomniacslk/dhcp/iana"
 )
 
 // Kind is which line is simulated.
@@ -105,7 +107,8 @@ type Config struct {
 	Lenient bool
 
 	// What commands do.
-	Reject       string // Reply-Message of a rejection, "": nobody is rejected
+	Reject       string          // Reply-Message of a rejection, "": nobody is rejected
+	Refuse       iana.StatusCode // of every IA_PD, Success: prefixes are given
 	SilentRA     bool
 	SilentDHCP   bool
 	SilentRADIUS bool

@@ -34,8 +34,8 @@ type routes interface {
 	Unroute(p netip.Prefix) error
 }
 
-// packetConn is a UDP socket. ReadFrom returns net.ErrClosed after Close.
-type packetConn interface {
+// PacketConn is a UDP socket. ReadFrom returns net.ErrClosed after Close.
+type PacketConn interface {
 	ReadFrom(b []byte) (n int, from netip.AddrPort, err error)
 	WriteTo(b []byte, to netip.AddrPort) error
 	Close() error
@@ -45,7 +45,7 @@ type packetConn interface {
 type dhcpServer struct {
 	set    *settings
 	j      *Journal
-	conn   packetConn
+	conn   PacketConn
 	routes routes
 	duid   []byte
 
@@ -85,7 +85,7 @@ type reconfigure struct {
 	timer  *time.Timer
 }
 
-func newDHCPServer(set *settings, j *Journal, conn packetConn, r routes, mac net.HardwareAddr, rnd *rand.Rand) *dhcpServer {
+func newDHCPServer(set *settings, j *Journal, conn PacketConn, r routes, mac net.HardwareAddr, rnd *rand.Rand) *dhcpServer {
 	return &dhcpServer{
 		set: set, j: j, conn: conn, routes: r, rand: rnd,
 		duid: append([]byte{0, 3, 0, 1}, mac...),
@@ -293,6 +293,9 @@ func (s *dhcpServer) answerIA(c Config, kind dhcpv6.MessageType, ia iaPD, duid [
 		if !mine {
 			return status(ia.iaid, iana.StatusNoBinding, "no such binding")
 		}
+	}
+	if c.Refuse != iana.StatusSuccess {
+		return status(ia.iaid, c.Refuse, "refused by the operator")
 	}
 	if c.Kind == NextRA {
 		return status(ia.iaid, iana.StatusNoPrefixAvail, "this line gives its prefix by RA")
@@ -566,6 +569,17 @@ func (s *dhcpServer) forget() bool {
 	had := s.lease != nil
 	s.drop()
 	return had
+}
+
+// failOver replaces the server by another one that shares its leases, and
+// nothing else: it has another DUID and knows nobody's key.
+func (s *dhcpServer) failOver() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopReconfigure()
+	s.peer = nil
+	s.duid = bytes.Clone(s.duid)
+	s.duid[len(s.duid)-1]++
 }
 
 // LeaseState is a delegated prefix in State.

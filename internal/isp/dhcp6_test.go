@@ -332,6 +332,25 @@ func TestDHCPAnswers(t *testing.T) {
 	}
 }
 
+// TestDHCPFailOver: the second server renews nothing that is for the first, and
+// prolongs its lease by Rebind.
+func TestDHCPFailOver(t *testing.T) {
+	s, _, _, _ := dhcpFixture(Next)
+	defer s.close()
+	s.handle(dhcp(request, optClient, optServer, optElapsed, optPD, optAccept), clientPeer)
+	s.failOver()
+	if got := describe(s.handle(dhcp(renew, optClient, optServer, optElapsed, optHeld), clientPeer)); got != "(nothing)" {
+		t.Errorf("Renew for the first server: %s", got)
+	}
+	want := "REPLY 0a0b0c\n" + strings.Replace(wantIDs, "53aa", "53ab", 1) + strings.TrimSuffix(wantIA, "\n")
+	if got := describe(s.handle(dhcp(rebind, optClient, optElapsed, optHeld), clientPeer)); got != want {
+		t.Errorf("Rebind: %s\nwant: %s", got, want)
+	}
+	if err := s.reconfigure(dhcpv6.MessageTypeRenew, false); err == nil {
+		t.Error("the second server signs with the first one's key")
+	}
+}
+
 // TestDHCPTakeover: a second client takes the prefix, the first has no binding.
 func TestDHCPTakeover(t *testing.T) {
 	s, k, j, _ := dhcpFixture(Next)

@@ -2,6 +2,7 @@ package isp
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -121,6 +122,9 @@ func (k *fakeKernel) PrepareBR(br netip.Addr) error {
 	return nil
 }
 
+func (k *fakeKernel) Watch(ctx context.Context, _ func(error)) error { <-ctx.Done(); return nil }
+func (k *fakeKernel) Close() error                                   { return nil }
+
 // table is what exists, a line each.
 func (k *fakeKernel) table() string {
 	k.mu.Lock()
@@ -139,7 +143,7 @@ type packet struct {
 	peer netip.AddrPort
 }
 
-// fakeUDP is a packetConn on channels.
+// fakeUDP is a PacketConn on channels.
 type fakeUDP struct {
 	in     chan packet
 	out    chan packet

@@ -17,8 +17,7 @@ import (
 type Line struct {
 	set    *settings
 	j      *Journal
-	kernel *Kernel
-	routes routes // the kernel's
+	kernel System
 	ra     *advertiser
 	dhcp   *dhcpServer
 	radius *radiusServer
@@ -28,8 +27,26 @@ type Line struct {
 	ctx    context.Context    // Run's, for commands
 }
 
+// System is what a line needs of the kernel that it runs on, which is a Kernel.
+type System interface {
+	routes
+	tunneler
+	// Watch calls up whenever the line's device came back, until ctx ends.
+	Watch(ctx context.Context, up func(error)) error
+	Close() error
+}
+
+// Network is what a line stands on, closed by it when it ends.
+type Network struct {
+	MAC    net.HardwareAddr // of the carrier's router
+	RA     RAConn
+	DHCP   PacketConn // where clients send to, from the router's link-local address
+	RADIUS PacketConn
+	Kernel System
+}
+
 // Open makes all that the line needs in the calling thread's network namespace:
-// addresses, sockets, routes. Close removes it.
+// addresses, sockets, routes. Run removes it.
 func Open(c Config, j *Journal, seed [32]byte) (_ *Line, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -38,7 +55,6 @@ func Open(c Config, j *Journal, seed [32]byte) (_ *Line, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Line{set: &settings{c: c}, j: j, kernel: k, routes: k, since: time.Now()}
 	var conns []interface{ Close() error }
 	defer func() {
 		if err != nil {
@@ -92,19 +108,25 @@ func Open(c Config, j *Journal, seed [32]byte) (_ *Line, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return New(c, j, seed, Network{MAC: ifi.HardwareAddr, RA: raw, DHCP: udp, RADIUS: auth, Kernel: k}), nil
+}
 
+// New returns a line on a network of the caller's, which does nothing before
+// Run. c has passed its Check.
+func New(c Config, j *Journal, seed [32]byte, n Network) *Line {
+	l := &Line{set: &settings{c: c}, j: j, kernel: n.Kernel, since: time.Now()}
 	src := rand.NewChaCha8(seed)
-	l.ra = newAdvertiser(l.set, j, raw, ifi.HardwareAddr, rand.New(src))
+	l.ra = newAdvertiser(l.set, j, n.RA, n.MAC, rand.New(src))
 	// Each part has a generator of its own: they are not safe to share.
 	var second [32]byte
 	src.Read(second[:])
-	l.dhcp = newDHCPServer(l.set, j, udp, k, ifi.HardwareAddr, rand.New(rand.NewChaCha8(second)))
+	l.dhcp = newDHCPServer(l.set, j, n.DHCP, n.Kernel, n.MAC, rand.New(rand.NewChaCha8(second)))
 	l.br = &br{j: j}
 	if !c.NoBR {
-		l.br.kernel = k
+		l.br.kernel = n.Kernel
 	}
-	l.radius = &radiusServer{set: l.set, j: j, conn: auth, prefix: l.prefixInUse, grant: l.br.grant}
-	return l, nil
+	l.radius = &radiusServer{set: l.set, j: j, conn: n.RADIUS, prefix: l.prefixInUse, grant: l.br.grant}
+	return l
 }
 
 // prefixInUse is the prefix that the subscriber has, invalid without one.

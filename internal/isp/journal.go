@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,15 +21,19 @@ const (
 	partBR     = "br"
 )
 
-// keptFaults bounds what State remembers of what was wrong.
-const keptFaults = 32
+// Bounds of what State remembers of what was wrong, and of the text of an event in
+// bytes: one packet can be wrong in thousands of ways.
+const (
+	keptFaults = 32
+	maxText    = 1000
+)
 
 // Event is one thing that the line saw or did.
 type Event struct {
 	Time time.Time `json:"time"`
 	Part string    `json:"part"`  // line, ra, dhcp6, radius or br
 	Kind string    `json:"event"` // a fixed word, for example "solicit"
-	Text string    `json:"text"`
+	Text string    `json:"text"`  // one line
 	// Wrong: the other side did something that the line's rules forbid.
 	Wrong bool `json:"wrong,omitempty"`
 }
@@ -63,6 +68,10 @@ func (j *Journal) wrong(part, kind, format string, args ...any) {
 
 func (j *Journal) note(e Event) {
 	e.Time = time.Now()
+	e.Text = strings.ReplaceAll(e.Text, "\n", "; ")
+	if len(e.Text) > maxText {
+		e.Text = strings.ToValidUTF8(e.Text[:maxText], "") + "…"
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	name := e.Part + "." + e.Kind

@@ -34,8 +34,8 @@ const (
 
 var allNodes = netip.MustParseAddr("ff02::1")
 
-// raConn is ICMPv6 on the device. ReadFrom returns net.ErrClosed after Close.
-type raConn interface {
+// RAConn is ICMPv6 on the device. ReadFrom returns net.ErrClosed after Close.
+type RAConn interface {
 	ReadFrom(b []byte) (n int, from netip.Addr, hopLimit int, err error)
 	WriteTo(b []byte, to netip.Addr) error
 	Close() error
@@ -45,7 +45,7 @@ type raConn interface {
 type advertiser struct {
 	set  *settings
 	j    *Journal
-	conn raConn
+	conn RAConn
 	mac  net.HardwareAddr // of the device
 	rand *rand.Rand       // used by Run alone
 
@@ -57,7 +57,7 @@ type advertiser struct {
 	oldLeft int
 }
 
-func newAdvertiser(set *settings, j *Journal, conn raConn, mac net.HardwareAddr, r *rand.Rand) *advertiser {
+func newAdvertiser(set *settings, j *Journal, conn RAConn, mac net.HardwareAddr, r *rand.Rand) *advertiser {
 	return &advertiser{
 		set: set, j: j, conn: conn, mac: mac, rand: r,
 		now:  make(chan struct{}, 1),
@@ -298,7 +298,7 @@ func bit(b bool) int {
 // it saw for a minute, and a device of that name may be another one by then.
 func zone(ifi *net.Interface) string { return strconv.Itoa(ifi.Index) }
 
-// icmpConn is the raConn of a device.
+// icmpConn is the RAConn of a device.
 type icmpConn struct {
 	pc  *ipv6.PacketConn
 	ifi *net.Interface
@@ -306,7 +306,7 @@ type icmpConn struct {
 }
 
 // listenRA opens the raw socket, bound to the device and its address ll.
-func listenRA(ifi *net.Interface, ll netip.Addr) (raConn, error) {
+func listenRA(ifi *net.Interface, ll netip.Addr) (RAConn, error) {
 	ic, err := icmp.ListenPacket("ip6:ipv6-icmp", ll.WithZone(zone(ifi)).String())
 	if err != nil {
 		return nil, fmt.Errorf("ra: raw ICMPv6 socket: %w", err)

@@ -16,7 +16,7 @@ import (
 	"github.com/mdlayher/ndp"
 )
 
-// fakeICMP is a raConn on channels.
+// fakeICMP is a RAConn on channels.
 type fakeICMP struct {
 	in     chan rs
 	out    chan packet
@@ -249,7 +249,9 @@ func TestRAWithdraw(t *testing.T) {
 	})
 }
 
-// FuzzRS: no solicitation may end the server.
+// FuzzRS: no solicitation may end the server, and what is accepted is what another
+// decoder reads. There is no encoding of it to compare: options that mean nothing to a
+// router are passed over.
 func FuzzRS(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, unspecified bool, hopLimit int) {
 		from := clientAddr

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"layeh.com/radius"
 )
@@ -27,11 +28,15 @@ const (
 	vsaUnknown = 250
 )
 
+// duplicateTime is how long a request that comes again gets the answer that it got
+// before, whatever has changed (RFC 5080 2.2.2).
+const duplicateTime = 30 * time.Second
+
 // radiusServer answers the Access-Requests of the line's one subscriber.
 type radiusServer struct {
 	set  *settings
 	j    *Journal
-	conn packetConn
+	conn PacketConn
 	// prefix is the one that is in use on the line, invalid without one.
 	prefix func() netip.Prefix
 	// grant makes the BR carry ipv4 to farEnd; an error is answered with a
@@ -45,6 +50,7 @@ func (s *radiusServer) run(ctx context.Context) error {
 	defer stop()
 	defer s.conn.Close()
 	b := make([]byte, 65536)
+	var last answered
 	for {
 		n, from, err := s.conn.ReadFrom(b)
 		switch {
@@ -59,12 +65,26 @@ func (s *radiusServer) run(ctx context.Context) error {
 			}
 			continue
 		}
-		if reply := s.handle(b[:n], from); reply != nil {
-			if err := s.conn.WriteTo(reply, from); err != nil {
+		now := time.Now()
+		if last.reply != nil && last.from == from && bytes.Equal(last.request, b[:n]) && now.Sub(last.at) < duplicateTime && !s.set.get().SilentRADIUS {
+			s.j.say(partRADIUS, "duplicate", "from %v: answered as before", from)
+		} else {
+			last = answered{from, bytes.Clone(b[:n]), now, s.handle(b[:n], from)}
+		}
+		if last.reply != nil {
+			if err := s.conn.WriteTo(last.reply, from); err != nil {
 				s.j.say(partRADIUS, "send-error", "to %v: %v", from, err)
 			}
 		}
 	}
+}
+
+// answered is the last request and its answer, nil for none.
+type answered struct {
+	from    netip.AddrPort
+	request []byte
+	at      time.Time
+	reply   []byte
 }
 
 // handle answers one packet; nil: with nothing.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"layeh.com/radius"
@@ -412,6 +413,16 @@ func TestRADIUSRun(t *testing.T) {
 		out := conn.got()
 		if len(out) != 1 || out[0].peer != source || outcome(t, out[0].b, nextRequest()) != "Access-Accept" {
 			t.Errorf("answers %v", out)
+		}
+		// The same once more is a retransmission for a while, whatever changed.
+		s.set.c.Reject = "no"
+		for _, want := range []string{"Access-Accept", "Access-Reject no"} {
+			conn.in <- packet{nextRequest(), source}
+			synctest.Wait()
+			if out := conn.got(); len(out) != 1 || outcome(t, out[0].b, nextRequest()) != want {
+				t.Errorf("answers %v, want %s", out, want)
+			}
+			time.Sleep(duplicateTime)
 		}
 		cancel()
 		if err := <-done; err != nil {

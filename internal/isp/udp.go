@@ -22,7 +22,7 @@ type dhcpConn struct {
 
 // listenDHCP opens UDP port 547 on the device, in the servers' group. Answers
 // come from address ll and, unless it is 0, from another port.
-func listenDHCP(ifi *net.Interface, ll netip.Addr, sourcePort int) (packetConn, error) {
+func listenDHCP(ifi *net.Interface, ll netip.Addr, sourcePort int) (PacketConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
 		var err error
 		if e := rc.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), ifi.Name) }); e != nil {
@@ -82,7 +82,7 @@ type udpConn struct{ *net.UDPConn }
 
 // listenUDP opens the RADIUS server's socket. It is bound to the one address, so
 // that answers have it as their source.
-func listenUDP(addr netip.AddrPort) (packetConn, error) {
+func listenUDP(addr netip.AddrPort) (PacketConn, error) {
 	c, err := net.ListenUDP("udp6", net.UDPAddrFromAddrPort(addr))
 	if err != nil {
 		return nil, fmt.Errorf("radius: %w", err)

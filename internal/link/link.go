@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -91,7 +92,10 @@ func watch(ctx context.Context, dev string, onChange func(State)) error {
 			continue // another process may send to the socket
 		}
 		for _, m := range messages {
-			if err := w.event(m.Header.Type, m.Data); err != nil {
+			if !w.event(m.Header.Type, m.Data) {
+				continue
+			}
+			if err := w.look(); err != nil {
 				return err
 			}
 		}
@@ -106,20 +110,20 @@ type watcher struct {
 	last     State // as told; the zero State before anything was
 }
 
-// event takes one message of the kernel as a reason to look. It may be older
-// than what was last read, so of what it says only a loss is believed.
-func (w *watcher) event(typ uint16, data []byte) error {
+// event tells whether one message of the kernel is a reason to look. It may be
+// older than what was last read, so of what it says only a loss is believed.
+func (w *watcher) event(typ uint16, data []byte) (look bool) {
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		if len(data) < unix.SizeofIfInfomsg {
-			return nil
+			return false
 		}
 		header := nl.DeserializeIfInfomsg(data)
 		mine := w.last.Exists && int(header.Index) == w.last.Index
 		switch {
 		// Other families tell of the device's life as a bridge port and so on.
 		case header.Family != unix.AF_UNSPEC || !mine && nameOf(data) != w.name:
-			return nil
+			return false
 		case mine && typ == unix.RTM_DELLINK:
 			w.tell(State{Name: w.name})
 		case mine && w.last.Up && !carries(header.Flags):
@@ -129,25 +133,30 @@ func (w *watcher) event(typ uint16, data []byte) error {
 		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if len(data) < unix.SizeofIfAddrmsg {
-			return nil
+			return false
 		}
 		header := nl.DeserializeIfAddrmsg(data)
 		if !w.last.Exists || int(header.Index) != w.last.Index {
-			return nil
+			return false
 		}
 	default:
-		return nil
+		return false
 	}
-	return w.look()
+	return true
 }
 
-// nameOf is the name in a message about a link, "" if there is none.
+// nameOf is the name in a message about a link, "" if there is none. The library's
+// own walk panics where the last attribute is not padded.
 func nameOf(data []byte) string {
-	attrs, _ := nl.ParseRouteAttr(data[unix.SizeofIfInfomsg:])
-	for _, a := range attrs {
-		if a.Attr.Type == unix.IFLA_IFNAME {
-			return unix.ByteSliceToString(a.Value)
+	for b := data[unix.SizeofIfInfomsg:]; len(b) >= unix.SizeofRtAttr; {
+		n, typ := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])
+		if n < unix.SizeofRtAttr || n > len(b) {
+			return ""
 		}
+		if typ == unix.IFLA_IFNAME {
+			return unix.ByteSliceToString(b[unix.SizeofRtAttr:n])
+		}
+		b = b[min((n+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1), len(b)):]
 	}
 	return ""
 }

@@ -43,13 +43,13 @@ func TestMostThatRoutersCanAdvertise(t *testing.T) {
 	}
 }
 
-// TestRoutesBeyondTheBoundCostNothing: four million routes, of two thousand sources
-// by as many routes, were a minute's work.
+// TestRoutesBeyondTheBoundCostNothing: a million routes, of a thousand sources by as
+// many routes, took so long that the next advertisement was there before.
 func TestRoutesBeyondTheBoundCostNothing(t *testing.T) {
 	now := time.Now()
 	o := Options{SourceFilter: true}
-	v := o.render(state.State{Phase: state.Up, WAN: advertised(64, 32, now.Add(time.Hour))}, now)
-	if took := time.Since(now); took > 10*time.Second || len(v.routes) != maxRoutes {
+	v := o.render(state.State{Phase: state.Up, WAN: advertised(32, 32, now.Add(time.Hour))}, now)
+	if took := time.Since(now); took > 5*time.Second || len(v.routes) != maxRoutes {
 		t.Errorf("%d routes in %v", len(v.routes), took)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -308,21 +309,33 @@ func TestFromDHCPv4(t *testing.T) {
 	}
 }
 
-// fuzz checks what holds for any octets: the suboptions that are found encode to
-// what they were found in, and what was understood survives the wire.
+// fuzz checks what holds for any octets: the suboptions that are found are
+// canonical, so that they encode to what they were found in; they are no more than
+// the octets can hold; and what was understood is in range and survives the wire.
+// Info is not canonical: suboptions come in any order, and may be repeated.
 func fuzz(t *testing.T, wire []byte, parse func([]byte) ([]Suboption, error), encode func([]Suboption) ([]byte, error)) {
 	subs, err := parse(wire)
 	back, encErr := encode(subs)
 	if encErr != nil || !bytes.HasPrefix(wire, back) || err == nil && len(back) != len(wire) {
 		t.Fatalf("% x became % x, %v (%v)", wire, back, encErr, err)
 	}
-	info, _ := Interpret(subs)
+	if len(subs) > maxSuboptions {
+		t.Fatalf("%d suboptions", len(subs))
+	}
+	info, errs := Interpret(subs)
+	if len(errs)+len(info.Unknown) > len(subs) {
+		t.Fatalf("%d suboptions are %+v and %v", len(subs), info, errs)
+	}
+	checkInfo(t, info)
 	canonical, err := info.Suboptions()
 	if err != nil {
 		t.Fatalf("understood and not encoded: %+v: %v", info, err)
 	}
 	if back, err = encode(canonical); err != nil {
 		t.Fatal(err)
+	}
+	if len(back) > len(wire) {
+		t.Fatalf("% x grew to % x", wire, back)
 	}
 	again, err := parse(back)
 	if err != nil {
@@ -334,20 +347,83 @@ func fuzz(t *testing.T, wire []byte, parse func([]byte) ([]Suboption, error), en
 	}
 }
 
+var (
+	number   = regexp.MustCompile(`^[0-9]{1,32}$`)
+	hostName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$`)
+)
+
+// checkInfo holds i to what its fields promise, which is what makes them fit for a
+// log, a page and a telephone's configuration.
+func checkInfo(t *testing.T, i Info) {
+	t.Helper()
+	if i.MAC != nil && !validMAC(i.MAC) {
+		t.Fatalf("MAC % x", []byte(i.MAC))
+	}
+	seen := map[string]bool{}
+	for _, n := range i.Numbers {
+		if !number.MatchString(n) || seen[n] {
+			t.Fatalf("numbers %q", i.Numbers)
+		}
+		seen[n] = true
+	}
+	if i.Main != "" && i.Main != i.Numbers[0] {
+		t.Fatalf("main number %q of %q", i.Main, i.Numbers)
+	}
+	for _, name := range []string{i.Domain, i.Host} {
+		if name != "" && (!hostName.MatchString(name) || len(name) > 253) {
+			t.Fatalf("name %q", name)
+		}
+	}
+	for _, s := range i.Unknown {
+		switch s.Code {
+		case CodeMAC, CodeMain, CodeNumber, CodeDomain, CodeHost:
+			t.Fatalf("suboption %d is known", s.Code)
+		}
+	}
+}
+
 func FuzzDHCPv6(f *testing.F) {
+	f.Fuzz(func(t *testing.T, wire []byte) { fuzz(t, wire, ParseDHCPv6, EncodeDHCPv6) })
+}
+
+// FuzzDHCPv4 does it inside and outside of the framing of option 125, which is
+// not canonical: there may be other enterprises beside NTT.
+func FuzzDHCPv4(f *testing.F) {
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		fuzz(t, wire, ParseDHCPv6, EncodeDHCPv6)
-		if mac, err := ParseVendorClass(wire); err == nil && !bytes.Equal(VendorClass(mac).ToBytes(), wire) {
-			t.Fatalf("vendor class % x is %v", wire, mac)
+		fuzz(t, wire, ParseDHCPv4, EncodeDHCPv4)
+		inner, err := FromDHCPv4(wire)
+		if err != nil {
+			if inner != nil {
+				t.Fatalf("an error and % x", inner)
+			}
+			return
+		}
+		fuzz(t, inner, ParseDHCPv4, EncodeDHCPv4)
+		if len(inner) > 250 { // more than one option holds: there was no need to ask for it
+			return
+		}
+		framed, err := ToDHCPv4(inner)
+		if err != nil || !bytes.Contains(wire, framed) {
+			t.Fatalf("% x from % x is framed as % x, %v", inner, wire, framed, err)
 		}
 	})
 }
 
-func FuzzDHCPv4(f *testing.F) {
-	f.Fuzz(func(t *testing.T, wire []byte) {
-		fuzz(t, wire, ParseDHCPv4, EncodeDHCPv4)
-		if inner, err := FromDHCPv4(wire); err == nil {
-			fuzz(t, inner, ParseDHCPv4, EncodeDHCPv4)
+// FuzzVendorClass: options 16 and 124 are canonical.
+func FuzzVendorClass(f *testing.F) {
+	f.Fuzz(func(t *testing.T, option []byte) {
+		if mac, err := ParseVendorClass(option); err == nil {
+			if again := VendorClass(mac).ToBytes(); !validMAC(mac) || !bytes.Equal(again, option) {
+				t.Fatalf("option 16 % x is %v, which is % x", option, mac, again)
+			}
+		}
+		mac, err := ParseVendorClassDHCPv4(option)
+		if err != nil {
+			return
+		}
+		again, err := VendorClassDHCPv4(mac)
+		if err != nil || !bytes.Contains(option, again) { // beside other enterprises
+			t.Fatalf("option 124 % x is %v, which is % x, %v", option, mac, again, err)
 		}
 	})
 }

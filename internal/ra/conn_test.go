@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/ndp"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
@@ -170,10 +169,7 @@ func TestConnSolicitOptimistic(t *testing.T) {
 	w := newWire(t)
 	w.ours.Sysctl("ipv6/conf/wan/optimistic_dad", "1")
 	w.ours.Sysctl("ipv6/conf/wan/dad_transmits", "20")
-	a, err := netlink.ParseAddr(self.String() + "/64")
-	w.ours.Must(err)
-	a.Flags = unix.IFA_F_OPTIMISTIC
-	w.ours.Must(w.ours.Netlink.AddrAdd(w.ours.Link("wan"), a))
+	w.ours.IP("address", "add", self.String()+"/64", "dev", "wan", "optimistic")
 	c := w.listen(t)
 	defer c.Close()
 	if err := c.Solicit(self); err != nil {

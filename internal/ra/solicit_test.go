@@ -72,8 +72,8 @@ func TestSource(t *testing.T) {
 			b.LinkUp(b.conn)
 		}, []string{"0s from " + self.String(), "4s from " + self.String(), "8s from " + self.String()}},
 		{"said twice", func(b *bench) {
-			b.LinkUp(b.conn)
 			b.SetSource(self)
+			b.LinkUp(b.conn)
 			b.sleep(time.Second)
 			b.SetSource(self)
 		}, []string{"0s from " + self.String(), "4s from " + self.String(), "8s from " + self.String()}},

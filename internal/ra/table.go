@@ -361,7 +361,7 @@ func (t table) info(now time.Time, linkMTU int) Info {
 		}
 		return Router{r.addr, r.preference, r.isDefault.until}
 	}
-	slices.SortFunc(rs, func(a, b *router) int { return compareRouters(rank(a), rank(b)) })
+	sort.Slice(rs, func(a, b int) bool { return compareRouters(rank(rs[a]), rank(rs[b])) < 0 })
 
 	for _, r := range rs {
 		if r.isDefault.holds(now) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"unicode"
@@ -203,6 +204,6 @@ func walk(b []byte) (subs []sub, err error) {
 // byType sorts subs by type, those of one type as they came.
 func byType(subs []sub) []sub {
 	subs = slices.Clone(subs)
-	slices.SortStableFunc(subs, func(a, b sub) int { return int(a.typ) - int(b.typ) })
+	sort.SliceStable(subs, func(x, y int) bool { return subs[x].typ < subs[y].typ })
 	return subs
 }

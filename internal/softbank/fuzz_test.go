@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"unicode"
@@ -16,14 +18,17 @@ import (
 	"sofutobanku/internal/softbank/vsa"
 )
 
-// FuzzWalk decodes the sub-attributes of one attribute, encodes them, and
-// decodes again.
+// FuzzWalk decodes the sub-attributes of one attribute, which are canonical:
+// encoded, they are what they were decoded from.
 func FuzzWalk(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		subs, err := walk(b)
 		encoded := pack(subs)
 		if !bytes.HasPrefix(b, encoded) || (err == nil) != (len(encoded) == len(b)) {
 			t.Fatalf("%x: read %d of %d bytes, error %v", b, len(encoded), len(b), err)
+		}
+		if len(subs) > len(b)/2 {
+			t.Fatalf("%d sub-attributes in %d bytes", len(subs), len(b))
 		}
 		again, err := walk(encoded)
 		if err != nil {
@@ -43,8 +48,87 @@ func pack(subs []sub) (b []byte) {
 	return b
 }
 
+// FuzzShow: whatever came as a sub-attribute, what is shown of it is one printable
+// line, and what it is read as is of its kind and reads the same when written.
+func FuzzShow(f *testing.F) {
+	f.Fuzz(func(t *testing.T, typ byte, value []byte) {
+		checkShown(t, name(typ))
+		checkShown(t, show(typ, value))
+		checkShown(t, showHex(value))
+		checkShown(t, message(nil, []sub{{typeReplyMessage, value}}))
+		if n, ok := readInteger(value); ok {
+			if again, ok := readInteger([]byte(strconv.FormatUint(uint64(n), 10))); !ok || again != n {
+				t.Errorf("%q is %d, which is %d", value, n, again)
+			}
+		}
+		for _, k := range []kind{ipv4, ipv6} {
+			a, ok := readAddr(value, k)
+			if !ok {
+				continue
+			}
+			if a.Is4() != (k == ipv4) || a.Zone() != "" {
+				t.Errorf("%q as kind %d is %v", value, k, a)
+			}
+			if again, ok := readAddr([]byte(a.String()), k); !ok || again != a {
+				t.Errorf("%q is %v, which is %v", value, a, again)
+			}
+			if host(a) && (!a.IsGlobalUnicast() || a.Is4In6()) {
+				t.Errorf("%v is a host", a)
+			}
+		}
+	})
+}
+
+// FuzzOptions: what the configuration is accepted with makes a request that holds
+// it and that another decoder reads, from an address of the line's prefix.
+func FuzzOptions(f *testing.F) {
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, options string) {
+		err := os.WriteFile(filepath.Join(dir, "network"), []byte("config interface 'wan'\n"+options), 0o600)
+		must(err)
+		s, err := config.Load(dir, "wan")
+		if err != nil {
+			return
+		}
+		o := FromSection(s)
+		if s.Err() != nil {
+			return
+		}
+		if n := len(o.Servers); n < 1 || n > MaxServers {
+			t.Fatalf("%d servers", n)
+		}
+		if o.SharedSecret.Reveal() == "" || o.Password.Reveal() == "" {
+			t.Fatal("no secrets")
+		}
+		for _, a := range []netip.Addr{o.Source(testRequest.Prefix), o.Local(testRequest.Prefix, netip.MustParseAddr("192.0.2.1"))} {
+			if !testRequest.Prefix.Contains(a) || a == testRequest.Prefix.Addr() {
+				t.Fatalf("address %v", a)
+			}
+		}
+		b, err := o.encode(testRequest, nonce{identifier: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := radius.Parse(b, nil)
+		if err != nil {
+			t.Fatalf("%x: %v", b, err)
+		}
+		subs := collect(p.Attributes, func(odd string) { t.Errorf("%s in %x", odd, b) })
+		want := []string{o.MACFormat.Format(o.mac(testRequest)), o.Manufacturer, o.Model, o.HWRevision}
+		for i, s := range subs {
+			if i >= len(want) || int(s.typ) != i+1 || string(s.value) != want[i] {
+				t.Fatalf("attribute %d %q of %x", s.typ, s.value, b)
+			}
+		}
+		if got := p.Get(1); len(subs) != len(want) || string(got) != o.UserName(testRequest.Prefix) {
+			t.Fatalf("%d attributes, User-Name %q", len(subs), got)
+		}
+	})
+}
+
 // FuzzAccept reads the attributes of an Access-Accept, makes an Accept of the
-// Grant, and reads that: it must grant the same.
+// Grant, and reads that: it must grant the same. The bytes may differ: attributes
+// come in any order and packing, and values in binary or as text.
 func FuzzAccept(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		attrs, err := radius.ParseAttributes(b)
@@ -121,7 +205,6 @@ func encodeGrant(g *Grant) radius.Attributes {
 	if g.EchoTarget.IsValid() {
 		must(vsa.SoftBankBBICMPCheckIPv4_Add(&p, g.EchoTarget.AsSlice()))
 	}
-	// As text, which unlike the binary form is never taken for the other.
 	// As text: four bytes that are digits would be read as such.
 	for typ, n := range map[byte]*uint32{typeCheckSwitch: g.EchoSwitch, typeCheckInterval: g.EchoInterval, typeRequestTime: g.RequestTime} {
 		if n != nil {

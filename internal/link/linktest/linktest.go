@@ -1,13 +1,20 @@
 // Package linktest gives tests network namespaces of their own, with devices
 // between them, so that sockets and netlink are tested on a real kernel and no
 // packet leaves the machine. It takes root. A namespace is gone after its test.
+//
+// It works by the program ip: an emulator without netlink is enough to test sockets.
 package linktest
 
 import (
+	"encoding/json"
+	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +25,7 @@ import (
 
 // Namespace is a network namespace whose loopback device is up.
 type Namespace struct {
-	// Netlink configures the namespace.
+	// Netlink is for what a test does to the namespace by netlink itself.
 	Netlink *netlink.Handle
 
 	t      *testing.T
@@ -73,17 +80,23 @@ func onThread(f func()) {
 	<-done
 }
 
+// IP runs the program ip in the namespace and returns what it prints.
+func (n *Namespace) IP(args ...string) []byte {
+	n.t.Helper()
+	var out []byte
+	var err error
+	n.Do(func() { out, err = exec.Command("ip", args...).CombinedOutput() })
+	if err != nil {
+		n.t.Fatalf("ip %q: %v\n%s", args, err, out)
+	}
+	return out
+}
+
 // Veth makes a pair of devices, one in n and its peer in other.
 func (n *Namespace) Veth(name string, mac net.HardwareAddr, other *Namespace, peer string, peerMAC net.HardwareAddr) {
 	n.t.Helper()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr = name, mac
-	n.Must(n.Netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs:        attrs,
-		PeerName:         peer,
-		PeerHardwareAddr: peerMAC,
-		PeerNamespace:    netlink.NsFd(other.handle),
-	}))
+	n.IP("link", "add", name, "address", mac.String(), "type", "veth",
+		"peer", "name", peer, "address", peerMAC.String(), "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), other.handle))
 }
 
 // Link returns the device called name, which must exist.
@@ -94,43 +107,62 @@ func (n *Namespace) Link(name string) netlink.Link {
 	return l
 }
 
-// Interface returns the same as Link, as package net has it.
+// Interface returns a device's index, name, MTU and address.
 func (n *Namespace) Interface(name string) *net.Interface {
 	n.t.Helper()
-	var ifi *net.Interface
-	var err error
-	n.Do(func() { ifi, err = net.InterfaceByName(name) })
+	l := n.link(name)
+	mac, err := net.ParseMAC(l.Address)
 	n.Must(err)
-	return ifi
+	return &net.Interface{Index: l.Index, MTU: l.MTU, Name: name, HardwareAddr: mac}
+}
+
+// link is what ip tells of a device.
+type link struct {
+	Index   int `json:"ifindex"`
+	MTU     int
+	Address string
+	Flags   []string
+}
+
+func (n *Namespace) link(name string) link {
+	n.t.Helper()
+	var l []link
+	n.Must(json.Unmarshal(n.IP("-json", "link", "show", "dev", name), &l))
+	if len(l) != 1 {
+		n.t.Fatalf("%d devices called %s", len(l), name)
+	}
+	return l[0]
 }
 
 // Up sets a device administratively up.
-func (n *Namespace) Up(name string) { n.t.Helper(); n.Must(n.Netlink.LinkSetUp(n.Link(name))) }
+func (n *Namespace) Up(name string) { n.t.Helper(); n.IP("link", "set", name, "up") }
 
 // WaitUp waits until a device that is administratively up takes packets, which
 // it does a moment after both ends are up.
 func (n *Namespace) WaitUp(name string) {
 	n.t.Helper()
-	const all = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
-	for deadline := time.Now().Add(10 * time.Second); n.Link(name).Attrs().RawFlags&all != all; {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if f := n.link(name).Flags; slices.Contains(f, "LOWER_UP") && !slices.Contains(f, "NO-CARRIER") {
+			return
+		}
 		if time.Now().After(deadline) {
 			n.t.Fatalf("%s does not come up", name)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 
 // Down sets a device administratively down.
-func (n *Namespace) Down(name string) { n.t.Helper(); n.Must(n.Netlink.LinkSetDown(n.Link(name))) }
+func (n *Namespace) Down(name string) { n.t.Helper(); n.IP("link", "set", name, "down") }
 
 // Address adds an address such as "192.0.2.1/24" to a device, without duplicate
 // address detection.
 func (n *Namespace) Address(name, addr string) {
 	n.t.Helper()
-	a, err := netlink.ParseAddr(addr)
-	n.Must(err)
-	a.Flags = unix.IFA_F_NODAD
-	n.Must(n.Netlink.AddrAdd(n.Link(name), a))
+	args := []string{"address", "add", addr, "dev", name}
+	if netip.MustParsePrefix(addr).Addr().Is6() {
+		args = append(args, "nodad")
+	}
+	n.IP(args...)
 }
 
 // Sysctl writes a file below /proc/sys/net, for example
