@@ -141,6 +141,7 @@ func TestPackages(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
+	t.Run("size", func(t *testing.T) { checkSize(t, here, name) })
 	t.Run("program", func(t *testing.T) { checkProgram(t, program) })
 	t.Run("feed", func(t *testing.T) { checkFeed(t, program) })
 }
@@ -300,6 +301,24 @@ func checkContents(t *testing.T, got map[string]member, prefix string, program [
 	}
 }
 
+func lines(b []byte) []string { return strings.Split(strings.TrimSpace(string(b)), "\n") }
+
+// checkSize holds the budget of the packages, which is of the smallest routers.
+func checkSize(t *testing.T, dir, name string) {
+	t.Helper()
+	var most int
+	for line := range strings.Lines(string(read(t, "../cmd/sofu-proto/budget"))) {
+		if _, err := fmt.Sscanf(line, "ipk %d\n", &most); err == nil {
+			break
+		}
+	}
+	for _, format := range []string{ipk, apk} {
+		if got := len(read(t, filepath.Join(dir, name+"."+format))); got > most {
+			t.Errorf("the .%s has %d bytes, the budget is %d", format, got, most)
+		}
+	}
+}
+
 // checkProgram runs it as far as a machine of another kind can.
 func checkProgram(t *testing.T, program []byte) {
 	t.Helper()
@@ -360,6 +379,10 @@ func checkFeed(t *testing.T, program []byte) {
 	}
 	if !bytes.Equal(read(t, dest+".postinst"), read(t, "postinst")) {
 		t.Errorf("postinst of the feed:\n%s", read(t, dest+".postinst"))
+	}
+	flags := append([]string{"-v"}, lines(read(t, "../cmd/sofu-proto/goflags"))...)
+	if diff := cmp.Diff(flags, lines(read(t, dest+".flags"))); diff != "" {
+		t.Errorf("flags of the feed's go install (-want +got):\n%s", diff)
 	}
 	installed := map[string]member{}
 	err = filepath.WalkDir(dest, func(path string, e fs.DirEntry, err error) error {

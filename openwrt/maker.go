@@ -84,8 +84,12 @@ func sourceTime() (time.Time, error) {
 func (m *maker) build(t target) (string, error) {
 	file := filepath.Join(m.tmp, t.name)
 	env := append([]string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off"}, t.env...)
-	_, err := output(nil, env, "", "go", "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-l",
-		"-ldflags", "-s -w -X main.version="+m.recipe.version, "-o", file, "./cmd/sofu-proto")
+	flags, err := os.ReadFile("cmd/sofu-proto/goflags")
+	if err != nil {
+		return "", err
+	}
+	args := append([]string{"build", "-buildvcs=false"}, strings.Split(strings.TrimSpace(string(flags)), "\n")...)
+	_, err = output(nil, env, "", "go", append(args, "-o", file, "./cmd/sofu-proto")...)
 	return file, err
 }
 

@@ -18,7 +18,7 @@ func TestSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "sofu-proto")
-	build := exec.Command("go", append(append([]string{"build"}, strings.Fields(string(flags))...), "-o", file, ".")...)
+	build := exec.Command("go", append(append([]string{"build"}, strings.Split(strings.TrimSpace(string(flags)), "\n")...), "-o", file, ".")...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=mipsle", "GOMIPS=softfloat")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
