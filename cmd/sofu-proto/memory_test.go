@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,9 +14,14 @@ import (
 func TestAfterBursts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
+		var mu sync.Mutex
 		var done []time.Duration
 		var passed []string
-		event := afterBursts(func() { done = append(done, time.Since(start)) },
+		event := afterBursts(func() {
+			mu.Lock()
+			defer mu.Unlock()
+			done = append(done, time.Since(start))
+		},
 			func(e status.Event) { passed = append(passed, e.Name) })
 		for _, e := range []struct {
 			at   time.Duration
