@@ -3,5 +3,5 @@
 package main
 
 // months is how many days a long life has. The race detector makes it six times as
-// slow, and has seen everything after a month.
-const months = 30
+// slow, and has seen everything after three weeks.
+const months = 20

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -61,10 +60,9 @@ type world struct {
 	mu      sync.Mutex
 	dice    *rand.Rand // of the wire
 	link    link.State
-	noise   float64 // the share of packets that are lost, doubled, or late
-	delay   time.Duration
-	radius  time.Duration // by which RADIUS answers later than that
-	noEcho  bool
+	noise   float64       // the share of packets that are lost, doubled, or late
+	radius  time.Duration // by which RADIUS answers later than others
+	noEcho  bool          // nobody behind the BR answers
 	clients map[netip.AddrPort]*socket
 	state   state.State  // as applied last
 	granted netip.Prefix // the last one with which the line was up
@@ -82,6 +80,7 @@ type world struct {
 const (
 	wanDevice    = "wan0"
 	tunnelDevice = "wan-4"
+	oneWay       = 5 * time.Millisecond // over the wire
 )
 
 var (
@@ -101,13 +100,14 @@ func newWorld(t *testing.T, kind isp.Kind, seed uint64, options string, edit fun
 	return newWorldOf(t, kind, seed, options, edit, synctest.Wait)
 }
 
-// newWorldOf is newWorld in another time than a bubble's; wait waits until all have
-// done what they are to do at this moment.
+// newWorldOf is newWorld, in another time than a bubble's; wait waits until everybody
+// has done what is to be done at this moment.
 func newWorldOf(t *testing.T, kind isp.Kind, seed uint64, options string, edit func(*isp.Config), wait func()) *world {
+	line := uint64(slices.Index(allLines, kind)) // no two lines have the same life
 	w := &world{
-		t: t, wait: wait, kind: kind, dir: t.TempDir(), rand: rand.New(rand.NewPCG(seed, 0)), dice: rand.New(rand.NewPCG(seed, 1)),
-		ending: time.NewTimer(0),
-		links:  make(chan link.State, 16), delay: 5 * time.Millisecond,
+		t: t, wait: wait, kind: kind, dir: stateDir(t),
+		rand: rand.New(rand.NewPCG(seed, line)), dice: rand.New(rand.NewPCG(line, seed)),
+		ending: time.NewTimer(0), links: make(chan link.State, 16),
 		clients: map[netip.AddrPort]*socket{}, counts: map[string]int{}, routes: map[netip.Prefix]netip.Addr{},
 		link: link.State{Exists: true, Index: 2, Name: wanDevice, MAC: wanMAC, MTU: 1500},
 	}
@@ -167,6 +167,17 @@ config interface 'wan'
 	return w
 }
 
+// stateDir is a folder in RAM, if there is such a file system, as on a router: the
+// lease is synced to it every two hours.
+func stateDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "sofu-proto-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // start starts the daemon.
 func (w *world) start() {
 	_, l, err := loadLine(w.dir, "wan", "", w.dir, slog.New(slog.DiscardHandler))
@@ -208,13 +219,13 @@ func (w *world) stop() {
 func (w *world) crash() error {
 	b, err := os.ReadFile(w.leaseFile())
 	w.stop()
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.Remove(w.leaseFile()); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
+	switch {
+	case err == nil:
+		return os.WriteFile(w.leaseFile(), b, 0o600)
+	case errors.Is(err, fs.ErrNotExist):
+		return os.RemoveAll(w.leaseFile())
 	}
-	return errors.Join(err, os.WriteFile(w.leaseFile(), b, 0o600))
+	return err
 }
 
 func (w *world) leaseFile() string { return filepath.Join(w.dir, "wan.lease") }
@@ -265,7 +276,6 @@ func (w *world) watch(ctx context.Context, _ string, onChange func(link.State)) 
 	}
 }
 
-// count counts one more of what, and returns how many there were.
 func (w *world) count(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -451,7 +461,7 @@ func (w *world) carry(what string, b []byte, from netip.AddrPort, extra time.Dur
 	}
 	p := packet{bytes.Clone(b), from}
 	copies := 1
-	delay := w.delay + extra
+	delay := oneWay + extra
 	if w.noise > 0 {
 		switch r := w.dice.Float64() / w.noise; {
 		case r < 0.5:
@@ -682,7 +692,7 @@ func (c routerICMP) WriteTo(b []byte, to netip.Addr) error {
 	m.Type = ipv4.ICMPTypeEchoReply
 	answer, err := m.Marshal(nil)
 	if err == nil {
-		c.w.carry("echo", answer, netip.AddrPortFrom(to, 0), c.w.delay, c.w.toClient(netip.AddrPortFrom(c.source, 0)))
+		c.w.carry("echo", answer, netip.AddrPortFrom(to, 0), oneWay, c.w.toClient(netip.AddrPortFrom(c.source, 0)))
 	}
 	return err
 }
@@ -797,5 +807,3 @@ func (r *ring) String() string {
 	defer r.mu.Unlock()
 	return strings.Join(r.lines, "")
 }
-
-var _ io.Writer = (*ring)(nil)
