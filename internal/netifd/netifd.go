@@ -100,9 +100,13 @@ func New(o Options) *Applier {
 }
 
 // Prepare puts away the child that a killed predecessor left, and prepares the
-// kernel. Apply does what of it failed.
+// kernel. Apply does what of it failed; what fails because Context ends is no error.
 func (a *Applier) Prepare() error {
-	return errors.Join(a.removeStale(), a.opt.Kernel.Prepare())
+	err := a.removeStale()
+	if a.opt.Context.Err() != nil {
+		err = nil
+	}
+	return errors.Join(err, a.opt.Kernel.Prepare())
 }
 
 // Apply makes netifd look like st. One thing that fails does not keep the others

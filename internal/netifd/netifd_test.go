@@ -195,6 +195,18 @@ func TestToldToEnd(t *testing.T) {
 	})
 }
 
+func TestToldToEndAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancel(t.Context())
+		s := newScenario(t, func(o *Options) { o.Context = ctx })
+		s.netifd.seen = func(args []string, _ string, _ error) { t.Errorf("call %v", args) }
+		end()
+		if err := s.a.Prepare(); err != nil {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 // While the child comes up, too, the end is not waited for.
 func TestToldToEndWhileChildComesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

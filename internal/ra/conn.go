@@ -141,7 +141,7 @@ func (c *conn) solicitFrom(src netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	cm := &ipv6.ControlMessage{Src: src.AsSlice(), IfIndex: c.ifi.Index, HopLimit: 255}
+	cm := &ipv6.ControlMessage{Src: src.AsSlice()} // the socket has the device and the hop limit
 	_, err = c.pc.WriteTo(msg, cm, &net.IPAddr{IP: allRouters.AsSlice(), Zone: c.ifi.Name})
 	if err != nil {
 		return fmt.Errorf("ra: soliciting from %s on %s: %w", src, c.ifi.Name, err)
