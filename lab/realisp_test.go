@@ -193,14 +193,21 @@ func ask(ns *topo.NS, msg *dhcpv6.Message) (*dhcpv6.Message, error) {
 		if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 			return nil, err
 		}
-		n, err := conn.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			continue
+		for {
+			n, err := conn.Read(buf)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			// On its bridge Kea answers each message twice: the second answer to
+			// the question before may come first.
+			reply, err := dhcpv6.MessageFromBytes(buf[:n])
+			if err != nil || reply.TransactionID == msg.TransactionID {
+				return reply, err
+			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		return dhcpv6.MessageFromBytes(buf[:n])
 	}
 	return nil, errors.New("no answer to ten messages")
 }

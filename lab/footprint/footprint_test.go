@@ -3,7 +3,7 @@
 package main
 
 import (
-	"path/filepath"
+	"cmp"
 	"testing"
 	"time"
 
@@ -14,7 +14,7 @@ import (
 // for a shorter time than that of `make bench` and may wake up as often.
 func TestFootprint(t *testing.T) {
 	for _, s := range subjects(20*time.Second, 1) {
-		t.Run(s.emulator+filepath.Base(s.program), func(t *testing.T) {
+		t.Run(cmp.Or(s.emulator, "native"), func(t *testing.T) {
 			table, over := measure(topo.New(t), s)
 			t.Logf("\n%s", table)
 			for _, what := range over {
