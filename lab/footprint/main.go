@@ -135,9 +135,13 @@ func measure(lab *topo.Lab, s subject) (table string, over []string) {
 
 	// Idle is without a packet: nobody else on the line speaks unasked.
 	isp.Radvd.Signal(syscall.SIGSTOP)
-	wakeups := r.wakeups()
-	time.Sleep(s.idle)
-	wakeups = r.wakeups() - wakeups
+	// What polls does so in both halves; Go's runtime has something to do at times.
+	var halves [2]int
+	for i := range halves {
+		before := r.wakeups()
+		time.Sleep(s.idle / 2)
+		halves[i] = r.wakeups() - before
+	}
 	isp.Radvd.Signal(syscall.SIGCONT)
 
 	r.repeat(s.repeats, syscall.SIGUSR1, "access-accept")
@@ -154,9 +158,9 @@ func measure(lab *topo.Lab, s subject) (table string, over []string) {
 		status := r.status()
 		fmt.Fprintf(&b, "| the most at any time | %d kB |\n", status["VmHWM"])
 		fmt.Fprintf(&b, "| threads | %d |\n", status["Threads"])
-		fmt.Fprintf(&b, "| wake-ups, idle for %v | %d |\n", s.idle, wakeups)
-		if n := int(math.Ceil(s.idle.Minutes())) * maxWakeups; wakeups > n {
-			over = append(over, fmt.Sprintf("%d wake-ups in %v without a packet, at most %d", wakeups, s.idle, n))
+		fmt.Fprintf(&b, "| wake-ups, idle for %v | %d |\n", s.idle, halves[0]+halves[1])
+		if n := int(math.Ceil(s.idle.Minutes())) * maxWakeups; 2*min(halves[0], halves[1]) > n {
+			over = append(over, fmt.Sprintf("%d wake-ups in each %v without a packet, at most %d", halves, s.idle/2, n/2))
 		}
 	}
 	for i, m := range []memory{first, last} {

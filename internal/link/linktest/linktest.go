@@ -83,20 +83,22 @@ func onThread(f func()) {
 // IP runs the program ip in the namespace and returns what it prints.
 func (n *Namespace) IP(args ...string) []byte {
 	n.t.Helper()
-	var out []byte
-	var err error
-	n.Do(func() { out, err = exec.Command("ip", args...).CombinedOutput() })
+	// Not by Do: an emulator's fork may hang while a thread ends.
+	out, err := exec.Command("nsenter", append([]string{"--net=" + n.path(), "ip"}, args...)...).CombinedOutput()
 	if err != nil {
 		n.t.Fatalf("ip %q: %v\n%s", args, err, out)
 	}
 	return out
 }
 
+// path names the namespace for another program.
+func (n *Namespace) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.handle) }
+
 // Veth makes a pair of devices, one in n and its peer in other.
 func (n *Namespace) Veth(name string, mac net.HardwareAddr, other *Namespace, peer string, peerMAC net.HardwareAddr) {
 	n.t.Helper()
 	n.IP("link", "add", name, "address", mac.String(), "type", "veth",
-		"peer", "name", peer, "address", peerMAC.String(), "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), other.handle))
+		"peer", "name", peer, "address", peerMAC.String(), "netns", other.path())
 }
 
 // Link returns the device called name, which must exist.
