@@ -14,14 +14,14 @@ SEEDS ?= 20
 # docs/footprint.md says what the flags are for.
 BUILD = mapfile -t flags <cmd/sofu-proto/goflags && CGO_ENABLED=0 go build "$${flags[@]}"
 
-.PHONY: demo test unit lint lab bench fuzz soak build dist clean
+.PHONY: demo test unit qemu lint lab bench fuzz soak build dist clean
 
 demo:
 	@lab/setup demo
 	@$(MAKE) --no-print-directory build
 	@lab/run lab/demo $(LINE)
 
-test: lint unit fuzz lab
+test: lint unit qemu fuzz lab
 test: TIME = 2s
 
 lint:
@@ -30,7 +30,7 @@ lint:
 	@files=$$(gofmt -l cmd internal lab openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	@go vet ./... && go vet -tags lab ./lab/...
 	@go tool staticcheck ./... && go tool staticcheck -tags lab ./lab/...
-	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run lab/footprint/run lab/footprint/bytes openwrt/dist openwrt/postinst \
+	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run lab/footprint/run lab/footprint/bytes lab/qemu/run openwrt/dist openwrt/postinst \
 		files/lib/netifd/proto/sofutobanku.sh lab/netifd/netifd-proto.sh .ci/run
 
 # What is skipped is shown; of the rest, what a person has to read.
@@ -40,6 +40,10 @@ unit:
 	@set -o pipefail; go test -race -count=1 -v ./... 2>&1 | tee out/unit.log | \
 		grep --line-buffered -E '^(ok|FAIL|panic:)|--- (FAIL|SKIP)' || \
 		{ grep -vE '^ *(=== |--- PASS|PASS$$)' out/unit.log; exit 1; }
+
+qemu:
+	@echo '== unit tests for other processors, emulated'
+	@lab/qemu/run
 
 lab:
 	@echo '== end to end, in a kernel with ip6_tunnel'
