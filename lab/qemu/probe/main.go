@@ -41,6 +41,7 @@ func main() {
 		{"linkprop", linkprop},
 		{"multicast", multicast},
 		{"ancillary", ancillary},
+		{"offender", offender},
 		{"exec", execSelf},
 	} {
 		if err := fault.look(); err != nil {
@@ -245,6 +246,39 @@ func ancillary() error {
 	}
 	if index := native.Uint32(messages[0].Data[16:]); index != 1 {
 		return fmt.Errorf("the packet came by interface %d, not by 1", index)
+	}
+	return nil
+}
+
+// offender: who refused a packet stands behind the error in the socket's queue
+// (IPV6_RECVERR), here this host, of a datagram to a port where nobody listens.
+func offender() error {
+	s, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	if err := unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1); err != nil {
+		return err
+	}
+	if err := unix.Sendto(s, nil, 0, &unix.SockaddrInet6{Addr: [16]byte{15: 1}, Port: 9}); err != nil {
+		return err
+	}
+	oob := make([]byte, 200)
+	_, n, _, _, err := unix.Recvmsg(s, nil, oob, unix.MSG_ERRQUEUE)
+	if err != nil {
+		return err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		return err
+	}
+	// struct sock_extended_err, then a struct sockaddr_in6.
+	if len(messages) != 1 || len(messages[0].Data) < 16+unix.SizeofSockaddrInet6 {
+		return fmt.Errorf("beside the error came %v, not one struct sock_extended_err with an address", messages)
+	}
+	if a := messages[0].Data[24:40]; [16]byte(a) != [16]byte{15: 1} {
+		return fmt.Errorf("the datagram was refused by %x, not by ::1", a)
 	}
 	return nil
 }
