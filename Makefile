@@ -1,5 +1,7 @@
 # make demo [LINE=next|cross|next-ra]   a simulated line comes up
 # make test                              all tests, the end-to-end ones included
+# make luci                              the browser tests of the LuCI pages alone
+# make screenshots                       the pictures of the LuCI pages in docs/img
 # make bench                             the numbers of docs/bench.md and docs/footprint.md
 # make fuzz [TIME=30s]                   every fuzz target for TIME each
 # make soak [SEEDS=20]                   years of lease life in virtual time
@@ -26,11 +28,13 @@ test: TIME = 2s
 
 lint:
 	@lab/setup test
-	@echo '== gofmt, go vet, staticcheck, shellcheck'
-	@files=$$(gofmt -l cmd internal lab openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
+	@echo '== go mod verify, gofmt, go vet, staticcheck, shellcheck'
+	@for dir in . openwrt/tools; do (cd $$dir && go mod verify >/dev/null) || exit 1; done
+	@files=$$(gofmt -l cmd internal lab luci/*.go luci/lmo openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	@go vet ./... && go vet -tags lab ./lab/...
 	@go tool staticcheck ./... && go tool staticcheck -tags lab ./lab/...
 	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run lab/footprint/run lab/footprint/bytes lab/qemu/run openwrt/dist openwrt/postinst \
+		luci/postinst luci/luci-proto-sofutobanku/root/usr/libexec/rpcd/luci.sofutobanku \
 		files/lib/netifd/proto/sofutobanku.sh lab/netifd/netifd-proto.sh .ci/run
 
 # What is skipped is shown; of the rest, what a person has to read.
@@ -48,6 +52,23 @@ qemu:
 lab:
 	@echo '== end to end, in a kernel with ip6_tunnel'
 	@lab/test
+
+# What drives the browser is fetched once, in the version that the lock file pins.
+luci/test/node_modules: luci/test/package-lock.json
+	@lab/setup test
+	@cd luci/test && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# Of what passes only the count is shown. The screenshots are in out/luci.
+luci: luci/test/node_modules
+	@echo '== the LuCI pages in Chromium'
+	@mkdir -p out/luci
+	@timeout 300 node --test --test-reporter=tap luci/test/*.test.mjs >out/luci/log 2>&1 || \
+		{ sed -n '/^ *not ok/,/^ *\.\.\.$$/p' out/luci/log; tail -n 20 out/luci/log; exit 1; }
+	@grep -E '^# (pass|skipped|duration_ms)' out/luci/log
+
+screenshots: luci/test/node_modules
+	@node luci/test/screenshots.mjs
 
 bench:
 	@lab/setup bench

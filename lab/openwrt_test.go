@@ -54,12 +54,14 @@ config interface 'lan'
 	option ip6assign '64'
 `
 
-func startOpenWrt(t *testing.T, lab *topo.Lab, ns *topo.NS, c realisp.Config, uci string) *openWrt {
+// startOpenWrt starts one whose netifd has the options that change makes of the usual
+// ones.
+func startOpenWrt(t *testing.T, lab *topo.Lab, ns *topo.NS, c realisp.Config, uci string, change ...func(*openWrt, *netifd.Options)) *openWrt {
 	t.Helper()
 	o := &openWrt{t: t, lab: lab, ns: ns, dir: lab.Dir("openwrt")}
 	o.configure(uci)
 	o.inspection = newInspection(t, o.dir, uci, o.seen)
-	o.Netifd = netifd.Start(t, lab, ns, netifd.Options{
+	opt := netifd.Options{
 		Script: "../files/lib/netifd/proto/sofutobanku.sh",
 		Config: o.dir,
 		Programs: map[string][]string{
@@ -67,7 +69,11 @@ func startOpenWrt(t *testing.T, lab *topo.Lab, ns *topo.NS, c realisp.Config, uc
 		},
 		Secrets: []string{c.SharedSecret, c.Password},
 		Check:   o.inspection.call,
-	})
+	}
+	for _, f := range change {
+		f(o, &opt)
+	}
+	o.Netifd = netifd.Start(t, lab, ns, opt)
 	t.Cleanup(o.inspection.finish)
 	return o
 }
@@ -129,18 +135,24 @@ func (o *openWrt) awaitUp(c realisp.Config) {
 // no error is shown.
 func (o *openWrt) awaitTunnel(c realisp.Config) {
 	o.t.Helper()
-	o.awaitDaemon(fmt.Sprintf("the tunnel from %v with %v to %v", c.CE(), c.IPv4, c.BR), func(s status.Status) bool {
-		t := s.Tunnel
-		return s.State == state.Up && s.Error == nil && t != nil && t.Local == c.CE() && t.IPv4 == c.IPv4 && t.Remote == c.BR
-	})
-	o.await("wan and wan_4 in ifstatus", func() error {
-		for _, name := range []string{"wan", "wan_4"} {
-			if s, ok := o.Status(name); !ok || !s.Up || len(s.Errors) > 0 || name == "wan" && string(s.Data["error"]) != "{}" {
-				return fmt.Errorf("%s: %+v", name, s)
-			}
+	o.await(fmt.Sprintf("the tunnel from %v with %v to %v", c.CE(), c.IPv4, c.BR), func() error { return o.tunnelUp(c) })
+}
+
+// tunnelUp tells what is missing of the tunnel that c hands out.
+func (o *openWrt) tunnelUp(c realisp.Config) error {
+	s, err := o.daemonStatus()
+	if err != nil {
+		return err
+	}
+	if t := s.Tunnel; s.State != state.Up || s.Error != nil || t == nil || t.Local != c.CE() || t.IPv4 != c.IPv4 || t.Remote != c.BR {
+		return errors.New("sofu-proto says:\n" + string(s.JSON()))
+	}
+	for _, name := range []string{"wan", "wan_4"} {
+		if s, ok := o.Status(name); !ok || !s.Up || len(s.Errors) > 0 || name == "wan" && string(s.Data["error"]) != "{}" {
+			return fmt.Errorf("%s: %+v", name, s)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // awaitError waits until an interface shows what is wrong: in its log, under data, and

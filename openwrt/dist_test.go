@@ -88,7 +88,7 @@ func TestPackages(t *testing.T) {
 		}
 	}
 
-	var program []byte
+	var program, legal []byte
 	t.Run(ipk, func(t *testing.T) {
 		outer, order := unpack(t, bytes.NewReader(read(t, filepath.Join(here, name+".ipk"))))
 		if diff := cmp.Diff([]string{"./debian-binary", "./control.tar.gz", "./data.tar.gz"}, order); diff != "" {
@@ -103,7 +103,7 @@ func TestPackages(t *testing.T) {
 		}
 		checkPostinst(t, control["./postinst"])
 		data, _ := unpack(t, bytes.NewReader(outer["./data.tar.gz"].content))
-		program = data["."+programFile].content
+		program, legal = data["."+programFile].content, data["."+licensesFile].content
 		checkFields(t, control["./control"].content, ": ", map[string]string{
 			"Package": "sofu-proto", "Version": version(t), "Architecture": testArch,
 			"Depends": "kmod-ip6-tunnel, netifd", "Section": "net", "License": "Apache-2.0",
@@ -113,7 +113,7 @@ func TestPackages(t *testing.T) {
 		if got := strings.TrimSpace(string(control["./conffiles"].content)); got != "" {
 			t.Errorf("conffiles %q", got)
 		}
-		checkContents(t, data, "./", program)
+		checkContents(t, data, "./", program, legal)
 	})
 	t.Run(apk, func(t *testing.T) {
 		parts := gzipMembers(t, read(t, filepath.Join(here, name+".apk")))
@@ -132,7 +132,7 @@ func TestPackages(t *testing.T) {
 			"datahash": fmt.Sprintf("%x", sha256.Sum256(parts[1])),
 		})
 		data, _ := unpack(t, bytes.NewReader(parts[1]))
-		checkContents(t, data, "", program)
+		checkContents(t, data, "", program, legal)
 	})
 	t.Run("sums", func(t *testing.T) {
 		check := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
@@ -141,9 +141,11 @@ func TestPackages(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
+	t.Run("luci", func(t *testing.T) { checkLuci(t, here, there) })
 	t.Run("size", func(t *testing.T) { checkSize(t, here, name) })
+	t.Run("licences", func(t *testing.T) { checkLicenses(t, program, string(legal)) })
 	t.Run("program", func(t *testing.T) { checkProgram(t, program) })
-	t.Run("feed", func(t *testing.T) { checkFeed(t, program) })
+	t.Run("feed", func(t *testing.T) { checkFeed(t, program, legal) })
 }
 
 // dist runs the command as a person does, from another directory and for one
@@ -164,13 +166,13 @@ func dist(t *testing.T, project, out, umask, env string) {
 func copyProject(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, part := range []string{"cmd", "internal", "files", "openwrt"} {
+	for _, part := range []string{"cmd", "internal", "files", "openwrt", "luci/lmo", "luci/luci-proto-sofutobanku"} {
 		if err := os.CopyFS(filepath.Join(dir, part), os.DirFS(filepath.Join("..", part))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range []string{"go.mod", "go.sum"} {
-		if err := os.WriteFile(filepath.Join(dir, file), read(t, filepath.Join("..", file)), 0o644); err != nil {
+	for _, file := range []string{"go.mod", "go.sum", "LICENSE", "luci/postinst"} {
+		if err := os.WriteFile(filepath.Join(dir, file), read(t, filepath.Join("..", file)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -262,9 +264,9 @@ func checkPostinst(t *testing.T, got member) {
 	}
 }
 
-// checkContents wants exactly the program, what is below files, and the directories
-// of both, all of root and for all to read.
-func checkContents(t *testing.T, got map[string]member, prefix string, program []byte) {
+// checkContents wants exactly the program, the licences, what is below files, and the
+// directories of all, all of root and for all to read.
+func checkContents(t *testing.T, got map[string]member, prefix string, program, legal []byte) {
 	t.Helper()
 	want := map[string]entry{}
 	add := func(file string, content []byte, mode fs.FileMode) {
@@ -276,6 +278,7 @@ func checkContents(t *testing.T, got map[string]member, prefix string, program [
 		}
 	}
 	add(strings.TrimPrefix(programFile, "/"), program, 0o755)
+	add(strings.TrimPrefix(licensesFile, "/"), legal, 0o644)
 	tree := os.DirFS("../files")
 	err := fs.WalkDir(tree, ".", func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -347,7 +350,7 @@ func checkProgram(t *testing.T, program []byte) {
 
 // checkFeed runs Makefile with doubles of OpenWrt's build system: it must install
 // what the packages hold.
-func checkFeed(t *testing.T, program []byte) {
+func checkFeed(t *testing.T, program, legal []byte) {
 	t.Helper()
 	dir := t.TempDir()
 	file, dest := filepath.Join(dir, "sofu-proto"), filepath.Join(dir, "root")
@@ -356,9 +359,6 @@ func checkFeed(t *testing.T, program []byte) {
 	}
 	// The source's modes differ with the umask of who cloned it.
 	feed := copyProject(t)
-	if err := os.WriteFile(filepath.Join(feed, "LICENSE"), read(t, "../LICENSE"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	err := filepath.WalkDir(filepath.Join(feed, "files"), func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -409,7 +409,7 @@ func checkFeed(t *testing.T, program []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkContents(t, installed, "", program)
+	checkContents(t, installed, "", program, legal)
 }
 
 func TestRecipe(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 )
 
 const usage = `usage: openwrt/dist [-arch NAME] [OUTDIR]
+       openwrt/dist -licenses
 
 Builds the packages of sofu-proto for OpenWrt in OUTDIR, which is out/dist of the
 project unless given, with a file SHA256SUMS, and prints how large they are.
@@ -47,7 +48,15 @@ func run(args []string, stdout, progress io.Writer) error {
 	}
 	from := flags.String("from", ".", "directory that OUTDIR is relative to")
 	arch := flags.String("arch", "", "only the packages of this architecture, as OpenWrt calls it")
+	legal := flags.Bool("licenses", false, "only print the licences of all that is linked")
 	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *legal {
+		text, err := licenses()
+		if err == nil {
+			_, err = stdout.Write(text)
+		}
 		return err
 	}
 	if flags.NArg() > 1 {
@@ -76,13 +85,29 @@ func run(args []string, stdout, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := empty(out, m.recipe.name); err != nil {
+	pages, err := m.luci()
+	if err != nil {
 		return err
+	}
+	for _, what := range append(pages, parcel{recipe: m.recipe}) {
+		if err := empty(out, what.recipe.name); err != nil {
+			return err
+		}
 	}
 
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "bytes\tprogram\txz -9\t.ipk\t.apk\t")
 	var sums strings.Builder
+	// write makes one package and returns its size.
+	write := func(what parcel, p pkg) (int, error) {
+		file := what.recipe.fileName(p)
+		content, err := m.pack(what, p)
+		if err != nil {
+			return 0, err
+		}
+		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(content), file)
+		return len(content), os.WriteFile(filepath.Join(out, file), content, 0o644)
+	}
 	for _, t := range wanted {
 		fmt.Fprintf(progress, "%s: building\n", t.name)
 		program, err := m.build(t)
@@ -93,21 +118,29 @@ func run(args []string, stdout, progress io.Writer) error {
 		if err != nil {
 			return err
 		}
+		what, err := m.program(program)
+		if err != nil {
+			return err
+		}
 		largest := map[string]int{}
 		for _, p := range t.packages() {
-			file := m.recipe.fileName(p)
-			fmt.Fprintf(progress, "%s: %s\n", t.name, file)
-			content, err := m.pack(program, p)
+			fmt.Fprintf(progress, "%s: %s\n", t.name, m.recipe.fileName(p))
+			n, err := write(what, p)
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(filepath.Join(out, file), content, 0o644); err != nil {
-				return err
-			}
-			fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(content), file)
-			largest[p.format] = max(largest[p.format], len(content))
+			largest[p.format] = max(largest[p.format], n)
 		}
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t\n", t.name, size, packed, largest[ipk], largest[apk])
+	}
+	for _, what := range pages {
+		size := map[string]int{}
+		for _, p := range everywhere {
+			if size[p.format], err = write(what, p); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(table, "%s\t\t\t%d\t%d\t\n", what.recipe.name, size[ipk], size[apk])
 	}
 	if err := os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(sums.String()), 0o644); err != nil {
 		return err

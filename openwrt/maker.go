@@ -28,6 +28,7 @@ type maker struct {
 	nfpm   string    // program file
 	time   time.Time // of all in the packages
 	post   string    // the script of the packages, with that time
+	legal  string    // file of the licences
 }
 
 func newMaker(tmp string) (*maker, error) {
@@ -46,15 +47,29 @@ func newMaker(tmp string) (*maker, error) {
 	}
 	m.nfpm = strings.TrimSpace(string(nfpm))
 
-	script, err := os.ReadFile("openwrt/postinst")
+	text, err := licenses()
 	if err != nil {
 		return nil, err
 	}
-	m.post = filepath.Join(tmp, "postinst")
-	if err := os.WriteFile(m.post, script, 0o755); err != nil {
+	m.legal = filepath.Join(tmp, "LICENSES")
+	if err := os.WriteFile(m.legal, text, 0o644); err != nil {
 		return nil, err
 	}
-	return m, os.Chtimes(m.post, m.time, m.time)
+	m.post, err = m.script("openwrt/postinst")
+	return m, err
+}
+
+// script is a copy of a package's script that has the time of all in the packages.
+func (m *maker) script(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(m.tmp, strings.ReplaceAll(file, "/", "-"))
+	if err := os.WriteFile(name, text, 0o755); err != nil {
+		return "", err
+	}
+	return name, os.Chtimes(name, m.time, m.time)
 }
 
 // sourceTime is SOURCE_DATE_EPOCH, else the time of the last commit, else always
@@ -83,13 +98,12 @@ func sourceTime() (time.Time, error) {
 // build returns the file of the target's program.
 func (m *maker) build(t target) (string, error) {
 	file := filepath.Join(m.tmp, t.name)
-	env := append([]string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off"}, t.env...)
 	flags, err := os.ReadFile("cmd/sofu-proto/goflags")
 	if err != nil {
 		return "", err
 	}
 	args := append([]string{"build", "-buildvcs=false"}, strings.Split(strings.TrimSpace(string(flags)), "\n")...)
-	_, err = output(nil, env, "", "go", append(args, "-o", file, "./cmd/sofu-proto")...)
+	_, err = output(nil, t.goEnv(), "", "go", append(args, "-o", file, "./cmd/sofu-proto")...)
 	return file, err
 }
 
@@ -134,21 +148,17 @@ type fileInfo struct {
 	Group   string      `json:"group"`
 }
 
-// pack returns a package with program and all below files.
-func (m *maker) pack(program string, p pkg) ([]byte, error) {
-	contents, err := m.contents(program)
-	if err != nil {
-		return nil, err
-	}
-	r := m.recipe
+// pack returns a package of what is in the parcel.
+func (m *maker) pack(what parcel, p pkg) ([]byte, error) {
+	r := what.recipe
 	c := config{
 		Name: r.name, Arch: p.arch, Platform: "linux",
 		Version: r.version, VersionSchema: "none", Release: "r" + r.release,
 		Section: r.section, Maintainer: r.maintainer, Description: r.description, License: r.license,
-		Depends: r.depends, ModTime: m.time, DisableGlobbing: true, Contents: contents,
-		Scripts: map[string]string{"postinstall": m.post},
+		Depends: r.depends, ModTime: m.time, DisableGlobbing: true, Contents: what.contents,
+		Scripts: map[string]string{"postinstall": what.post},
 		IPK:     formatConfig{Arch: p.arch},
-		APK:     formatConfig{Arch: p.arch, Scripts: map[string]string{"postupgrade": m.post}},
+		APK:     formatConfig{Arch: p.arch, Scripts: map[string]string{"postupgrade": what.post}},
 	}
 	// opkg as OpenWrt has it knows a URL and no Homepage.
 	if p.format == ipk {
@@ -170,18 +180,16 @@ func (m *maker) pack(program string, p pkg) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
-// contents are listed file by file: of a directory nfpm writes a mode into the .apk
-// that apk takes for a broken package.
-func (m *maker) contents(program string) ([]content, error) {
-	add := func(list []content, source, destination string, executable bool) []content {
-		mode := fs.FileMode(0o644)
-		if executable {
-			mode = 0o755
-		}
-		return append(list, content{source, destination, fileInfo{mode, m.time, "root", "root"}})
-	}
-	list := add(nil, program, programFile, true)
-	err := filepath.WalkDir(filesDir, func(file string, entry fs.DirEntry, err error) error {
+// program is the package of a program with the licences and all below files.
+func (m *maker) program(file string) (parcel, error) {
+	contents, err := m.tree(filesDir, "")
+	return parcel{m.recipe, append([]content{m.content(file, programFile, true), m.content(m.legal, licensesFile, false)}, contents...), m.post}, err
+}
+
+// tree is all below dir, at the same paths below at. It is listed file by file: of a
+// directory nfpm writes a mode into the .apk that apk takes for a broken package.
+func (m *maker) tree(dir, at string) (list []content, err error) {
+	err = filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -192,10 +200,18 @@ func (m *maker) contents(program string) ([]content, error) {
 		if !info.Mode().IsRegular() {
 			return fmt.Errorf("%s: %v, only regular files can be packaged", file, info.Mode().Type())
 		}
-		list = add(list, file, strings.TrimPrefix(filepath.ToSlash(file), filesDir), info.Mode()&0o111 != 0)
+		list = append(list, m.content(file, at+strings.TrimPrefix(filepath.ToSlash(file), dir), info.Mode()&0o111 != 0))
 		return nil
 	})
 	return list, err
+}
+
+func (m *maker) content(source, destination string, executable bool) content {
+	mode := fs.FileMode(0o644)
+	if executable {
+		mode = 0o755
+	}
+	return content{source, destination, fileInfo{mode, m.time, "root", "root"}}
 }
 
 // output runs a program in dir with env added to the environment, and returns what

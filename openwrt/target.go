@@ -85,6 +85,11 @@ func (t target) packages() []pkg {
 	return packages
 }
 
+// goEnv is the environment of the go command.
+func (t target) goEnv() []string {
+	return append([]string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off"}, t.env...)
+}
+
 // only is the targets cut down to one architecture; none when no target has it.
 func only(arch string) []target {
 	for _, t := range targets {

@@ -42,6 +42,7 @@ with what the subscriber sends.
 
   sofu-isp sample FILE                     write an account with random secrets (mode 0600)
   sofu-isp --device DEV --config FILE [--line next|next-ra|cross] [flags]
+  sofu-isp --device DEV --config FILE --replay CAPTURE [flags]
   sofu-isp ctl [--socket PATH] COMMAND…    command a running one
   sofu-isp help
 
@@ -110,9 +111,9 @@ func printUsage(w io.Writer) {
 
 // options are the flags as given.
 type options struct {
-	line, device, config, socket string
-	json                         bool
-	apply                        []func(*isp.Config) error // what overrides the line's defaults
+	line, device, config, socket, replay string
+	json                                 bool
+	apply                                []func(*isp.Config) error // what overrides the line's defaults
 }
 
 // newFlags returns the flags; a flag that is not given leaves the line's default.
@@ -121,7 +122,8 @@ func newFlags() (*options, *flag.FlagSet) {
 	fs := flag.NewFlagSet("sofu-isp", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.device, "device", "", "the carrier's end of the line, for example isp0")
-	fs.StringVar(&o.line, "line", "next", "next (PD), next-ra (a /64 by RA) or cross (PD, 10 Gbit/s)")
+	fs.StringVar(&o.line, "line", "", "next (PD), next-ra (a /64 by RA) or cross (PD, 10 Gbit/s) (default next, or the recording's)")
+	fs.StringVar(&o.replay, "replay", "", "capture `FILE` whose carrier's answers are played back, whoever asks")
 	fs.StringVar(&o.config, "config", "", "JSON file of mode 0600 with the account")
 	fs.StringVar(&o.socket, "socket", "", "control socket (default "+socketDir+"/DEVICE.sock)")
 	fs.BoolVar(&o.json, "json", false, "print events as lines of JSON")
@@ -249,8 +251,25 @@ func serve(args []string, stdout io.Writer) error {
 	case o.config == "":
 		return badUsage("--config is missing (sofu-isp sample FILE writes one)")
 	}
+	var recording *isp.Recording
+	if o.replay != "" {
+		var err error
+		if recording, err = isp.ReadRecording(o.replay); err != nil {
+			return err
+		}
+	}
+	switch {
+	case o.line != "":
+	case recording != nil:
+		o.line = string(recording.Kind)
+	default:
+		o.line = string(isp.Next)
+	}
 	c := isp.Default(isp.Kind(o.line))
 	c.Device = o.device
+	if recording != nil {
+		recording.Apply(&c)
+	}
 	for _, f := range o.apply {
 		if err := f(&c); err != nil {
 			return usageError{err}

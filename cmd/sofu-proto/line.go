@@ -120,10 +120,7 @@ func (l *softbankLine) dhcpConfig(mac net.HardwareAddr) dhcp6.Config {
 	}
 	return dhcp6.Config{
 		DUID: duid, IAID: l.common.IAID, HintLength: l.common.PrefixLength,
-		ORO: []dhcpv6.OptionCode{
-			dhcpv6.OptionVendorOpts, dhcpv6.OptionSIPServersIPv6AddressList, dhcpv6.OptionDNSRecursiveNameServer,
-			dhcpv6.OptionDomainSearchList, dhcpv6.OptionSNTPServerList,
-		},
+		ORO:                     ntt.RequestedOptions(),
 		RequestOptions:          class,
 		SolicitOptions:          solicit,
 		ReconfigureAccept:       true,

@@ -9,6 +9,9 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
+
+	"sofutobanku/internal/version"
 )
 
 // Exit codes. They are stable and part of the help text.
@@ -19,6 +22,7 @@ const (
 	exitConfig  = 3
 	exitRunning = 4
 	exitNotUp   = 5
+	exitNoTools = 69 // EX_UNAVAILABLE of sysexits.h
 )
 
 const usage = `sofu-proto brings up a SoftBank Hikari line: IPv6 by RA and DHCPv6, IPv4 by
@@ -32,15 +36,15 @@ RADIUS and an IPv4-in-IPv6 tunnel.
         show a running line
   sofu-proto version
         print version, Go version and platform
+  sofu-proto check|report …
+        why does it not work? The package sofutobanku-tools has these
 
 Each command explains its flags with -h.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the configuration cannot work;
-4 the interface already has a running sofu-proto; 5 the line is not up (status).
+4 the interface already has a running sofu-proto; 5 the line is not up (status);
+69 the package sofutobanku-tools is not installed.
 `
-
-// version is PKG_VERSION of openwrt/Makefile.
-const version = "0.1.0"
 
 // exitError is an error with an exit code of its own.
 type exitError struct {
@@ -72,6 +76,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	command, ok := commands[args[0]]
+	if !ok && slices.Contains(toolCommands, args[0]) {
+		command, args, ok = useTools, append([]string{""}, args...), true // the command itself is an argument there
+	}
 	if !ok {
 		fmt.Fprintf(stderr, "sofu-proto: unknown command %q: see sofu-proto -h\n", args[0])
 		return exitUsage
@@ -113,14 +120,6 @@ func showVersion(args []string, stdout, stderr io.Writer) error {
 	if err := parse(flag.NewFlagSet("version", flag.ContinueOnError), args, stderr); err != nil {
 		return err
 	}
-	revision := ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				revision = " " + s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
-	_, err := fmt.Fprintf(stdout, "sofu-proto %s%s %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(stdout, version.Text("sofu-proto"))
 	return err
 }

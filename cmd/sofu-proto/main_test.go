@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
@@ -95,7 +98,7 @@ func running(t *testing.T, s status.Status) (runDir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		done <- control.Serve(ctx, socketPath(runDir, "wan"), func(_ context.Context, request string, w io.Writer) error {
+		done <- control.Serve(ctx, control.Path(runDir, "wan"), func(_ context.Context, request string, w io.Writer) error {
 			if request == "watch" {
 				w.Write(s.JSON())
 			}
@@ -110,7 +113,7 @@ func running(t *testing.T, s status.Status) (runDir string) {
 		}
 	})
 	for range 500 {
-		if _, err := os.Stat(socketPath(runDir, "wan")); err == nil {
+		if _, err := os.Stat(control.Path(runDir, "wan")); err == nil {
 			return runDir
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -147,19 +150,34 @@ func TestStatusOfALineThatIsNotUp(t *testing.T) {
 }
 
 func TestLock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "run", "wan.lock")
-	unlock, err := lock(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lock(path); err == nil || err.(*exitError).code != exitRunning {
+	path, log := filepath.Join(t.TempDir(), "run", "wan.lock"), slog.New(slog.DiscardHandler)
+	other := holder(t, os.Args[0], path, "")
+	if _, err := lock(path, log); err == nil || err.(*exitError).code != exitRunning {
 		t.Errorf("locked twice: %v", err)
 	}
+	other.Process.Kill()
+	other.Wait()
+	unlock, err := lock(path, log)
+	if err != nil {
+		t.Fatalf("after the end of the other: %v", err)
+	}
 	unlock()
-	if unlock, err = lock(path); err != nil {
-		t.Errorf("after unlock: %v", err)
-	} else {
+	// What is no file does not keep the daemon from starting.
+	for _, make := range []func() error{
+		func() error { return os.Mkdir(path, 0o700) },
+		func() error { return os.Symlink("/dev/null", path) },
+		func() error { return unix.Mkfifo(path, 0o600) },
+	} {
+		if err := errors.Join(os.Remove(path), os.RemoveAll(path+".bad"), make()); err != nil {
+			t.Fatal(err)
+		}
+		if unlock, err = lock(path, log); err != nil {
+			t.Fatal(err)
+		}
 		unlock()
+		if _, err := os.Lstat(path + ".bad"); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -57,6 +57,8 @@ type world struct {
 	end    func()
 	links  chan link.State
 
+	tape func(what string, b []byte, from netip.AddrPort) // is told of every packet, nil for none
+
 	mu      sync.Mutex
 	dice    *rand.Rand // of the wire
 	link    link.State
@@ -456,6 +458,9 @@ func (w *world) carry(what string, b []byte, from netip.AddrPort, extra time.Dur
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts[what]++
+	if w.tape != nil {
+		w.tape(what, b, from)
+	}
 	if !w.link.Up {
 		return
 	}

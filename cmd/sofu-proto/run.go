@@ -11,13 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sofutobanku/internal/control"
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/kernel"
 	"sofutobanku/internal/netifd"
@@ -35,7 +36,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 	dir := fs.String("config", "/etc/config", "`DIR` of the UCI file named network")
 	iface := fs.String("interface", "wan", "logical `NAME` of the interface")
 	device := fs.String("device", "", "WAN `DEV` as netifd resolved it, instead of option device")
-	runDir := fs.String("run-dir", defaultRunDir, "`DIR` of the control socket and the lock")
+	runDir := fs.String("run-dir", control.DefaultDir, "`DIR` of the control socket and the lock")
 	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
 	verbose := fs.Bool("v", false, "log more")
 	if err := parse(fs, args, stderr); err != nil {
@@ -53,7 +54,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 
 	child := *iface + "_4"
 	o := netifd.Options{
-		Context: ctx, Interface: *iface, Child: child, TunnelDevice: cut("sofu-" + child),
+		Context: ctx, Interface: *iface, Child: child, TunnelDevice: netifd.TunnelDevice(child),
 		Call: netifd.Exec, Log: log,
 	}
 	section, l, err := loadLine(*dir, *iface, *device, "", log)
@@ -66,13 +67,18 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 		o.Zone = section.String("zone", "")
 		err = section.Err()
 	}
+	if exhausted(err) {
+		return err
+	}
 	if err != nil {
 		// Nothing but another configuration helps, and netifd would start us again
 		// at once for ever.
 		return &exitError{exitConfig, errors.Join(err, netifd.New(o).Fail("CONFIG", err.Error()))}
 	}
 	if o.Zone == "" {
-		o.Zone = firewallZone(ctx, *iface)
+		if o.Zone, err = firewallZone(ctx, *iface); err != nil {
+			return err
+		}
 	}
 	hold, err := kernel.New(kernel.Options{
 		Device: l.common.Device, TunnelName: cut("s4-" + *iface), KeepLink: true,
@@ -89,7 +95,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 	cfg.Interface, cfg.Tunnel, cfg.Applier = *iface, o.TunnelDevice, netifd.New(o)
 	cfg.OnEvent = afterBursts(debug.FreeOSMemory, nil)
 	d = daemon.New(cfg)
-	return serve(ctx, d, socketPath(*runDir, *iface), log)
+	return serve(ctx, d, control.Path(*runDir, *iface), log)
 }
 
 // cut makes a device name of s: at most 15 bytes.
@@ -109,14 +115,25 @@ func ifstatusData(lineName string, st state.State, phone *status.Phone) map[stri
 }
 
 // firewallZone is the zone of an interface as the firewall's own program says, ""
-// when it says none: the tunnel's interface belongs there too.
-func firewallZone(ctx context.Context, iface string) string {
+// when it says none: the tunnel's interface belongs there too. The error is one that
+// is over the next time.
+func firewallZone(ctx context.Context, iface string) (string, error) {
 	for _, fw := range []string{"fw4", "fw3"} {
-		if out, err := exec.CommandContext(ctx, fw, "-q", "network", iface).Output(); err == nil {
-			return strings.TrimSpace(string(out))
+		out, err := exec.CommandContext(ctx, fw, "-q", "network", iface).Output()
+		if err == nil {
+			return strings.TrimSpace(string(out)), nil
+		}
+		if exhausted(err) {
+			return "", fmt.Errorf("ask the firewall: %w", err)
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// exhausted tells that err is of what the system has not enough of now. What it keeps
+// from being read is no fault of its own, and netifd starts us again.
+func exhausted(err error) bool {
+	return slices.ContainsFunc([]error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // takeOver is lock for one that netifd started: `network restart` may leave a
@@ -124,7 +141,7 @@ func firewallZone(ctx context.Context, iface string) string {
 func takeOver(ctx context.Context, path string, log *slog.Logger) (unlock func(), err error) {
 	deadline := time.Now().Add(2 * predecessorPatience)
 	for asked := false; ; time.Sleep(50 * time.Millisecond) {
-		unlock, err = lock(path)
+		unlock, err = lock(path, log)
 		var coded *exitError
 		if !errors.As(err, &coded) || coded.code != exitRunning || time.Now().After(deadline) || ctx.Err() != nil {
 			return unlock, err
@@ -151,13 +168,18 @@ func takeOver(ctx context.Context, path string, log *slog.Logger) (unlock func()
 
 // lockHolder is the process that holds the lock, if it is one of this program.
 func lockHolder(path string) (int, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 1 {
-		return 0, fmt.Errorf("%s names no process", path)
+	defer f.Close()
+	held := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &held); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	pid := int(held.Pid)
+	if held.Type == unix.F_UNLCK || pid <= 1 {
+		return 0, fmt.Errorf("%s: nobody has the lock whom this process could see", path)
 	}
 	// By its name: the file behind it may have been replaced by an upgrade.
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
@@ -169,7 +191,7 @@ func lockHolder(path string) (int, error) {
 		return 0, err
 	}
 	if string(name) != string(own) {
-		return 0, fmt.Errorf("%s names process %d, which is %s", path, pid, strings.TrimSpace(string(name)))
+		return 0, fmt.Errorf("%s is locked by process %d, which is %s", path, pid, strings.TrimSpace(string(name)))
 	}
 	return pid, nil
 }

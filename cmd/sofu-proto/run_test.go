@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ const holdLock = "SOFU_TEST_HOLD_LOCK"
 
 func TestMain(m *testing.M) {
 	if path, deaf := os.Getenv(holdLock), os.Getenv(holdLock+"_DEAF"); path != "" {
-		if _, err := lock(path); err != nil {
+		if _, err := lock(path, slog.New(slog.DiscardHandler)); err != nil {
 			panic(err)
 		}
 		ctx, _ := untilSignal()
@@ -39,24 +40,31 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// holder starts a process of program that holds the lock.
+func holder(t *testing.T, program, path, deaf string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), holdLock+"="+path, holdLock+"_DEAF="+deaf)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	return cmd
+}
+
 // A daemon that netifd left behind is ended by the one that netifd starts.
 func TestTakeOver(t *testing.T) {
 	for _, deaf := range []string{"", "1"} {
 		t.Run("deaf "+deaf, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "wan.lock")
-			predecessor := exec.Command(os.Args[0])
-			predecessor.Env = append(os.Environ(), holdLock+"="+path, holdLock+"_DEAF="+deaf)
-			out, err := predecessor.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := predecessor.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer predecessor.Process.Kill()
-			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-				t.Fatalf("%q: %v", line, err)
-			}
+			predecessor := holder(t, os.Args[0], path, deaf)
 			start := time.Now()
 			unlock, err := takeOver(context.Background(), path, slog.New(slog.DiscardHandler))
 			if err != nil {
@@ -74,22 +82,41 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// Whatever stands in the lock file, no process of another program is ended.
+// Whoever has the lock, no process of another program is ended.
 func TestTakeOverOfSomethingElse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "wan.lock")
-	other := exec.Command("sleep", "60")
-	if err := other.Start(); err != nil {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer other.Wait()
-	defer other.Process.Kill()
-	for _, content := range []string{"", "1\n", "-1\n", "x\n", "0\n", fmt.Sprintln(other.Process.Pid)} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
+	if pid, err := lockHolder(path); err == nil {
+		t.Errorf("nobody's lock is held by process %d", pid)
+	}
+	// A process has the name of the file that was executed.
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.Symlink(os.Args[0], other); err != nil {
+		t.Fatal(err)
+	}
+	cmd := holder(t, other, path, "")
+	if pid, err := lockHolder(path); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d, which is other", cmd.Process.Pid)) {
+		t.Errorf("process %d, %v", pid, err)
+	}
+}
+
+// What there is not enough of now is no fault of the configuration.
+func TestExhausted(t *testing.T) {
+	for err, want := range map[error]bool{
+		fmt.Errorf("a section: %w", os.NewSyscallError("memfd_create", syscall.EMFILE)):    true,
+		&exec.Error{Name: "fw4", Err: &os.PathError{Op: "fork/exec", Err: syscall.ENOMEM}}: true,
+		&exec.Error{Name: "fw4", Err: exec.ErrNotFound}:                                    false,
+		&os.PathError{Op: "open", Path: "network", Err: syscall.ENOENT}:                    false,
+		&exitError{exitConfig, os.ErrInvalid}:                                              false,
+	} {
+		if got := exhausted(err); got != want {
+			t.Errorf("%v: %v, want %v", err, got, want)
 		}
-		if pid, err := lockHolder(path); err == nil {
-			t.Errorf("%q names process %d", content, pid)
-		}
+	}
+	if exhausted(nil) {
+		t.Error("no error is one")
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -19,17 +18,12 @@ import (
 	"sofutobanku/internal/status"
 )
 
-// defaultRunDir holds the control socket and the lock of each interface.
-const defaultRunDir = "/var/run/sofu-proto"
-
-func socketPath(runDir, iface string) string { return filepath.Join(runDir, iface+".sock") }
-
 func showStatus(args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("status", flag.ContinueOnError)
 	iface := fs.String("interface", "wan", "logical `NAME` of the interface")
 	asJSON := fs.Bool("json", false, "print JSON, with --watch one document a line")
 	watch := fs.Bool("watch", false, "print again at each change, until interrupted")
-	runDir := fs.String("run-dir", defaultRunDir, "`DIR` of the control socket")
+	runDir := fs.String("run-dir", control.DefaultDir, "`DIR` of the control socket")
 	if err := parse(fs, args, stderr); err != nil {
 		return err
 	}
@@ -47,7 +41,7 @@ func showStatus(args []string, stdout, stderr io.Writer) error {
 		}
 		return s, s.WriteText(stdout, time.Now(), colour)
 	}
-	path := socketPath(*runDir, *iface)
+	path := control.Path(*runDir, *iface)
 	if *watch {
 		return watchStatus(ctx, path, func(doc []byte) error {
 			if colour && !*asJSON {

@@ -21,6 +21,7 @@ import (
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/kernel"
 	"sofutobanku/internal/privilege"
+	"sofutobanku/internal/statefile"
 	"sofutobanku/internal/status"
 )
 
@@ -36,7 +37,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	lan := fs.String("lan", "", "LAN `DEV` that gets the first /64 of the delegated prefix")
 	resolv := fs.String("resolv", "", "resolv.conf `FILE` to write the line's DNS servers to")
 	tunnel := fs.String("tunnel", "", "device `NAME` of the tunnel (default: the interface's name with -4 behind it)")
-	runDir := fs.String("run-dir", defaultRunDir, "`DIR` of the control socket and the lock")
+	runDir := fs.String("run-dir", control.DefaultDir, "`DIR` of the control socket and the lock")
 	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
 	timeline := fs.Bool("timeline", false, "print each moment of the line's life on standard output")
 	verbose := fs.Bool("v", false, "log more")
@@ -53,7 +54,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return &exitError{exitConfig, err}
 	}
-	unlock, err := lock(filepath.Join(*runDir, *iface+".lock"))
+	unlock, err := lock(filepath.Join(*runDir, *iface+".lock"), log)
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 		cfg.OnEvent = func(e status.Event) { fmt.Fprintln(stdout, e.Line()) }
 	}
 	cfg.OnEvent = afterBursts(debug.FreeOSMemory, cfg.OnEvent)
-	return serve(ctx, daemon.New(cfg), socketPath(*runDir, *iface), log)
+	return serve(ctx, daemon.New(cfg), control.Path(*runDir, *iface), log)
 }
 
 // confine gives up every privilege that is not needed from here on: no packet has
@@ -127,33 +128,29 @@ func serve(ctx context.Context, d *daemon.Daemon, socket string, log *slog.Logge
 }
 
 // lock makes sure that one sofu-proto runs for an interface. The kernel drops the
-// lock with the process, however that ends.
-func lock(path string) (unlock func(), err error) {
+// lock with the process, however that ends, and tells who has it, so that nothing needs
+// to be written: a tmpfs may be full.
+func lock(path string, log *slog.Logger) (unlock func(), err error) {
 	if err := privilege.Dir(filepath.Dir(path)); err != nil {
 		return nil, err
+	}
+	// Else it would be in the way for ever, and netifd start us again for ever.
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		as, err := statefile.PutAside(path)
+		log.Warn("no file is in the place of the lock, put aside", "file", path, "as", as, "err", err)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 			return nil, &exitError{exitRunning, fmt.Errorf("%s is locked: another sofu-proto runs for this interface; end it first", path)}
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	// For takeOver, which has to end the holder.
-	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
 	return func() { f.Close() }, nil
-}
-
-func writePID(f *os.File) error {
-	_, err := fmt.Fprintln(f, os.Getpid())
-	return err
 }
 
 // newRand returns an unpredictable source of its own for each client: what it

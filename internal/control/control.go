@@ -32,6 +32,12 @@ const (
 	errorPrefix = "error: "
 )
 
+// DefaultDir holds the sockets of the daemons.
+const DefaultDir = "/var/run/sofu-proto"
+
+// Path is the socket in dir of the daemon for an interface.
+func Path(dir, iface string) string { return filepath.Join(dir, iface+".sock") }
+
 // Handler answers one request line (its newline removed) by writing to w. ctx
 // ends when the client leaves or the server stops, and a Write fails when the
 // client does not take it. An error is sent to the client and makes its Call

@@ -234,7 +234,9 @@ func (d *Daemon) notify() {
 func (d *Daemon) Status() (status.Status, <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := status.Of(d.published, time.Now())
+	now := time.Now()
+	s := status.Of(d.published, now)
+	s.MS = d.timeline.at(now)
 	s.Interface, s.Since = d.cfg.Interface, d.since.Round(0)
 	s.Counters, s.Events = d.cfg.Counters.Snapshot(), d.timeline.list()
 	s.Phone = d.phone()

@@ -70,3 +70,13 @@ func (tl *timeline) list() []status.Event {
 	defer tl.mu.Unlock()
 	return slices.Clone(tl.events)
 }
+
+// at is t in milliseconds as the events have it, 0 before the first.
+func (tl *timeline) at(t time.Time) float64 {
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	if tl.zero.IsZero() {
+		return 0
+	}
+	return status.Milliseconds(t.Sub(tl.zero))
+}

@@ -14,6 +14,9 @@ func TestFloodOfEvents(t *testing.T) {
 	var counted counters.Set
 	tl := timeline{onEvent: func(e status.Event) { said[e.Name]++ }, counters: &counted}
 	start := time.Now()
+	if ms := tl.at(start); ms != 0 {
+		t.Errorf("%v ms since nothing happened", ms)
+	}
 	for i := range 10_000 {
 		tl.add(start.Add(time.Duration(i)*10*time.Millisecond), "router-advertisement", "")
 	}
@@ -28,6 +31,9 @@ func TestFloodOfEvents(t *testing.T) {
 	}
 	for range 100 {
 		tl.add(start.Add(time.Hour), "router-advertisement", "")
+	}
+	if ms := tl.at(start.Add(time.Hour)); ms != 3_600_000 {
+		t.Errorf("%v ms after an hour", ms)
 	}
 	if n := said["router-advertisement"]; n != 2*eventBurst+10-1 {
 		t.Errorf("%d said after an hour's rest", n)

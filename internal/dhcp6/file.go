@@ -6,16 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"sofutobanku/internal/dhcp6/dnsname"
+	"sofutobanku/internal/statefile"
 )
 
 const (
@@ -85,8 +84,8 @@ func onDisk(l *lease, info *Info, duid []byte, iaid uint32, now time.Time) *leas
 }
 
 // worthWriting tells whether next differs from what is on disk by more than a
-// refreshed lifetime, or by one that is half used up there: flash wears.
-func worthWriting(have, next *leaseFile) bool {
+// refreshed lifetime, since flash wears; in RAM also by one that is half used up there.
+func worthWriting(have, next *leaseFile, inRAM bool) bool {
 	if have == nil || !bytes.Equal(have.Server, next.Server) || !bytes.Equal(have.ReconfigureKey, next.ReconfigureKey) ||
 		len(have.Prefixes) != len(next.Prefixes) {
 		return true
@@ -102,7 +101,7 @@ func worthWriting(have, next *leaseFile) bool {
 			return true
 		}
 		half := time.Duration(q.Valid) * time.Second / 2
-		if p.ValidUntil != nil && p.ValidUntil.Sub(next.Saved) <= half {
+		if inRAM && p.ValidUntil != nil && p.ValidUntil.Sub(next.Saved) <= half {
 			return true
 		}
 	}
@@ -113,9 +112,6 @@ func worthWriting(have, next *leaseFile) bool {
 // is none to use: it is another client's, or over.
 func parseLease(b []byte, duid []byte, iaid uint32, now time.Time) (*leaseFile, *lease, error) {
 	var f leaseFile
-	if len(b) > maxFile {
-		return nil, nil, fmt.Errorf("more than %d octets", maxFile)
-	}
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, nil, err
 	}
@@ -220,38 +216,22 @@ func (c *Client) load(now time.Time) {
 	if name == "" {
 		return
 	}
-	b, err := readFile(name)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			c.log.Warn("dhcp6: lease file not read", "err", err)
-		}
-		return
-	}
-	f, l, err := parseLease(b, c.cfg.DUID, c.cfg.IAID, now)
-	if err != nil {
+	var f *leaseFile
+	var l *lease
+	err := statefile.Load(name, maxFile, func(b []byte) (err error) {
+		f, l, err = parseLease(b, c.cfg.DUID, c.cfg.IAID, now)
+		return err
+	}, c.log)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		c.count("dhcp6.lease-file.bad")
-		c.log.Warn("dhcp6: lease file put aside", "file", name, "as", name+".bad", "err", err)
-		if err := os.Rename(name, name+".bad"); err != nil {
-			c.log.Warn("dhcp6: lease file not put aside", "err", err)
-		}
-		return
-	}
-	if l == nil {
+	case l == nil:
 		c.log.Info("dhcp6: lease in file not used: expired, or of another client identifier", "file", name)
-		return
+	default:
+		c.onDisk, c.lease, c.info = f, l, f.Info.clone()
+		c.log.Info("dhcp6: lease read, to be verified", "file", name, "prefix", l.bindings[0].Prefix)
 	}
-	c.onDisk, c.lease, c.info = f, l, f.Info.clone()
-	c.log.Info("dhcp6: lease read, to be verified", "file", name, "prefix", l.bindings[0].Prefix)
-}
-
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	// One octet more than a lease file has makes a longer one junk to its parser.
-	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
 // save writes the lease file if that is worth it; always is for the end of the
@@ -261,12 +241,12 @@ func (c *Client) save(now time.Time, always bool) {
 		return
 	}
 	f := onDisk(c.lease, c.info, c.cfg.DUID, c.cfg.IAID, now)
-	if !worthWriting(c.onDisk, f) && (!always || slices.EqualFunc(c.onDisk.Prefixes, f.Prefixes, sameEnd)) {
+	if !worthWriting(c.onDisk, f, statefile.InRAM(c.cfg.LeaseFile)) && (!always || slices.EqualFunc(c.onDisk.Prefixes, f.Prefixes, sameEnd)) {
 		return
 	}
 	b, err := json.MarshalIndent(f, "", "\t")
 	if err == nil {
-		err = writeFile(c.cfg.LeaseFile, append(b, '\n'))
+		err = statefile.Write(c.cfg.LeaseFile, append(b, '\n'), true)
 	}
 	if err != nil {
 		c.count("dhcp6.lease-file.write-error")
@@ -282,31 +262,6 @@ func sameEnd(a, b prefixOnDisk) bool {
 		return a.ValidUntil == b.ValidUntil
 	}
 	return b.ValidUntil.Sub(*a.ValidUntil).Abs() < time.Minute
-}
-
-// writeFile replaces name, so that after a power cut either the old or the new
-// content is there.
-func writeFile(name string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	tmp := name + ".tmp"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(tmp, name)
-	}
-	if err != nil {
-		os.Remove(tmp)
-	}
-	return err
 }
 
 // unsave removes the lease file.

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
+
+	"sofutobanku/internal/statefile"
 )
 
 // restart ends the client of b and begins another one after a while.
@@ -119,36 +121,60 @@ func TestReconfigureKeyOutlivesRestart(t *testing.T) {
 	}, s)
 }
 
+// Renewals do not wear out flash. In RAM the file is kept fresher than that.
 func TestFileIsWrittenSeldom(t *testing.T) {
-	s := newServer(1)
-	s.t1, s.t2 = 600, 10800
-	cfg := config()
-	cfg.LeaseFile = filepath.Join(t.TempDir(), "wan.lease")
-	run(t, cfg, func(b *bench) {
-		b.bound()
-		b.wantCount("dhcp6.lease-file.written", 1)
-		b.pass(24 * time.Hour) // 144 renewals, each moves the expiry
-		if n := b.counters.Get("dhcp6.lease-file.written"); n < 10 || n > 13 {
-			t.Errorf("written %d times in a day, want once per half lifetime", n)
-		}
-		// A changed prefix is written at once.
-		n := b.counters.Get("dhcp6.lease-file.written")
-		b.do(func() { s.prefixes = []lent{{"2001:db8:0:100::/56", 0, 0}, {"2001:db8:0:200::/56", 12600, 14400}} })
-		b.c.Renew()
-		b.pass(time.Second)
-		b.wantCount("dhcp6.lease-file.written", n+1)
-		// The end writes the true expiry once.
-		b.pass(700 * time.Second)
-		b.stop()
-		b.stop = func() {}
-		b.wantCount("dhcp6.lease-file.written", n+2)
-		if entries, _ := os.ReadDir(filepath.Dir(cfg.LeaseFile)); len(entries) != 1 {
-			t.Errorf("left beside the file: %v", entries)
-		}
-		if fi, err := os.Stat(cfg.LeaseFile); err != nil || fi.Mode().Perm() != 0o600 {
-			t.Errorf("mode %v, %v", fi.Mode(), err)
-		}
-	}, s)
+	for name, tt := range map[string]struct {
+		dir         string
+		least, most int64 // writes in a day of renewals
+	}{
+		"on a disk": {t.TempDir(), 1, 1},
+		"in RAM":    {tmpfs(t), 10, 13}, // once per half lifetime
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(1)
+			s.t1, s.t2 = 600, 10800
+			cfg := config()
+			cfg.LeaseFile = filepath.Join(tt.dir, "wan.lease")
+			if inRAM := tt.most > 1; statefile.InRAM(cfg.LeaseFile) != inRAM {
+				t.Skipf("%s: in RAM: %v", tt.dir, !inRAM)
+			}
+			run(t, cfg, func(b *bench) {
+				b.bound()
+				b.wantCount("dhcp6.lease-file.written", 1)
+				b.pass(24 * time.Hour) // 144 renewals, each moves the expiry
+				n := b.counters.Get("dhcp6.lease-file.written")
+				if n := int64(n); n < tt.least || n > tt.most {
+					t.Errorf("written %d times in a day, want %d to %d", n, tt.least, tt.most)
+				}
+				// A changed prefix is written at once.
+				b.do(func() { s.prefixes = []lent{{"2001:db8:0:100::/56", 0, 0}, {"2001:db8:0:200::/56", 12600, 14400}} })
+				b.c.Renew()
+				b.pass(time.Second)
+				b.wantCount("dhcp6.lease-file.written", n+1)
+				// The end writes the true expiry once.
+				b.pass(700 * time.Second)
+				b.stop()
+				b.stop = func() {}
+				b.wantCount("dhcp6.lease-file.written", n+2)
+				if entries, _ := os.ReadDir(filepath.Dir(cfg.LeaseFile)); len(entries) != 1 {
+					t.Errorf("left beside the file: %v", entries)
+				}
+				if fi, err := os.Stat(cfg.LeaseFile); err != nil || fi.Mode().Perm() != 0o600 {
+					t.Errorf("mode %v, %v", fi.Mode(), err)
+				}
+			}, s)
+		})
+	}
+}
+
+// tmpfs is a folder in RAM, where there is one.
+func tmpfs(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "sofu-proto-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func TestFileGoesWithTheLease(t *testing.T) {
@@ -220,23 +246,48 @@ func TestJunkFile(t *testing.T) {
 	}
 }
 
-// A lease file that cannot be read or written costs a warning, not the line.
+// A lease file that cannot be written costs a warning, not the line.
 func TestFileTrouble(t *testing.T) {
-	dir := t.TempDir()
-	for name, file := range map[string]string{
-		"a directory is there": dir,
-		"below a file":         "/proc/version/wan.lease",
+	cfg := config()
+	cfg.LeaseFile = "/proc/version/wan.lease"
+	run(t, cfg, func(b *bench) {
+		b.bound()
+		b.wantCount("dhcp6.lease-file.bad", 1)
+		b.wantCount("dhcp6.lease-file.write-error", 1)
+	}, newServer(1))
+}
+
+// What each version of the program has written is read, by its successors too. The
+// files are what the program of that version wrote, and in later ones what it might.
+func TestVersions(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		file, err, prefix string
+	}{
+		{"0.1.0.lease", "", "2001:db8:0:100::/56"},
+		{"0.1.0-forever.lease", "", "2001:db8:0:100::/56"},
+		{"later-members.lease", "", "2001:db8:0:100::/56"},
+		{"later-version.lease", "version 2, known: 1", ""},
+		{"later-types.lease", "cannot unmarshal", ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			cfg := config()
-			cfg.LeaseFile = file
-			run(t, cfg, func(b *bench) {
-				b.bound()
-				b.wantCount("dhcp6.lease-file.write-error", 1)
-				if _, err := os.Stat(dir); err != nil {
-					t.Error("the directory was moved away")
+		t.Run(tt.file, func(t *testing.T) {
+			b, err := os.ReadFile(filepath.Join("testdata", "versions", tt.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, l, err := parseLease(b, ourDUID, 1, now)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want %q", err, tt.err)
 				}
-			}, newServer(1))
+				return
+			}
+			if err != nil || l == nil {
+				t.Fatalf("got %v, %v", l, err)
+			}
+			if got := l.bindings[0].Prefix.String(); got != tt.prefix || len(l.key) != 16 || l.replay != 7 {
+				t.Errorf("got %s, a key of %d octets, replay %d", got, len(l.key), l.replay)
+			}
 		})
 	}
 }

@@ -33,9 +33,8 @@ type TraceConfig struct {
 	Size    int // of the data, in bytes, 8 to 65000
 }
 
-// unreachable is the ICMPv6 type of the errors that end a trace; a hop limit that ran
-// out is type 3.
-const timeExceeded = 3
+// TimeExceeded is the ICMPv6 type of the one error that does not end a trace.
+const TimeExceeded = 3
 
 // Trace sends requests with ever larger hop limits until the target answers, or
 // somebody says that it cannot be reached, and tells of each hop. All requests of a
@@ -75,7 +74,7 @@ func Trace(ctx context.Context, conn Conn, cfg TraceConfig, tell func(Hop)) (rea
 			hop.Probes[i] = Probe{a, time.Since(start[i])}
 			left--
 			reached = reached || a.Type == echoReply
-			end = end || a.Type != timeExceeded
+			end = end || a.Type != TimeExceeded
 		}
 		tell(hop)
 		if end {

@@ -106,6 +106,9 @@ type Config struct {
 	// Lenient: what is wrong is said, and answered all the same.
 	Lenient bool
 
+	// Recording is played instead of what is above, nil for none; see its Apply.
+	Recording *Recording
+
 	// What commands do.
 	Reject       string          // Reply-Message of a rejection, "": nobody is rejected
 	Refuse       iana.StatusCode // of every IA_PD, Success: prefixes are given

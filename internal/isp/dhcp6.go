@@ -56,6 +56,7 @@ type dhcpServer struct {
 	recon   *reconfigure
 	replays uint64 // the last replay detection value
 	closed  bool
+	played  map[dhcpv6.MessageType]int // answers of Config.Recording, by the question
 }
 
 // lease is a delegated prefix.
@@ -187,7 +188,7 @@ func (s *dhcpServer) handle(b []byte, from netip.AddrPort) []byte {
 			return nil
 		}
 	}
-	if hasServer && !bytes.Equal(server, s.duid) {
+	if hasServer && !bytes.Equal(server, s.duid) && c.Recording == nil {
 		s.j.say(partDHCP, "other-server", "from %v: it is for %s", addr, duidText(server))
 		return nil
 	}
@@ -221,7 +222,12 @@ func (s *dhcpServer) handle(b []byte, from netip.AddrPort) []byte {
 			s.stopReconfigure()
 		}
 	}
-	reply := s.reply(c, m, duid, addr)
+	var reply *dhcpv6.Message
+	if c.Recording != nil {
+		reply = s.replayed(c, m, duid, addr)
+	} else {
+		reply = s.reply(c, m, duid, addr)
+	}
 	if reply == nil {
 		return nil
 	}

@@ -9,6 +9,8 @@
 //	    DHCPv6 ► dhcpServer ──► route of the delegated prefix
 //	    RADIUS ► radiusServer ─► br: ip6tnl, route of the IPv4 address
 //
+// A Recording plays a captured line back instead.
+//
 // It is a strict reader: where the real line is known to answer nothing, or to
 // reject, it does so too, and says what was wrong with the request. It shares no
 // code and no constants with the clients of this module, so that a

@@ -125,7 +125,16 @@ func New(c Config, j *Journal, seed [32]byte, n Network) *Line {
 	if !c.NoBR {
 		l.br.kernel = n.Kernel
 	}
-	l.radius = &radiusServer{set: l.set, j: j, conn: n.RADIUS, prefix: l.prefixInUse, grant: l.br.grant}
+	grant := l.br.grant
+	if c.Recording != nil { // whose BR may be another each time
+		grant = func(ipv4, addr, ce netip.Addr) error {
+			if err := l.br.prepare(addr); err != nil {
+				return err
+			}
+			return l.br.grant(ipv4, addr, ce)
+		}
+	}
+	l.radius = &radiusServer{set: l.set, j: j, conn: n.RADIUS, prefix: l.prefixInUse, grant: grant}
 	return l
 }
 
@@ -148,6 +157,9 @@ func (l *Line) Run(ctx context.Context, socket string) error {
 	l.ctx, l.quit = ctx, cancel
 	c := l.set.get()
 	l.j.say(partLine, "start", "%s on %s: prefix %v, IPv4 %v, BR %v, RADIUS %v", c.Kind, c.Device, c.Prefix, c.IPv4, c.BR, c.RADIUS)
+	if c.Recording != nil {
+		l.j.say(partLine, "recording", "%v", c.Recording)
+	}
 	parts := []func(context.Context) error{
 		l.ra.run,
 		l.dhcp.run,

@@ -55,6 +55,7 @@ type advertiser struct {
 
 	old     netip.Prefix // a /64 that is being taken back, Run's own
 	oldLeft int
+	played  int // solicitations that were answered by Config.Recording, Run's own
 }
 
 func newAdvertiser(set *settings, j *Journal, conn RAConn, mac net.HardwareAddr, r *rand.Rand) *advertiser {
@@ -108,6 +109,7 @@ func (a *advertiser) run(ctx context.Context) error {
 			return err
 		case to := <-solicits:
 			a.send(to)
+			a.played++
 		case p := <-a.gone:
 			a.old, a.oldLeft = p, oldPrefixRAs
 			a.send(allNodes)
@@ -265,14 +267,19 @@ func (a *advertiser) send(to netip.Addr) {
 	if c.SilentRA {
 		return
 	}
+	if c.Recording != nil {
+		if b := c.Recording.replayedRA(a.played, a.mac); b != nil && a.write(b, to) {
+			a.j.say(partRA, "replay", "to %v: the recording's", to.WithZone(""))
+		}
+		return
+	}
 	m := a.message(c)
 	b, err := ndp.MarshalMessage(m)
-	if err == nil {
-		err = a.conn.WriteTo(b, to)
-	}
 	if err != nil {
-		// No carrier yet is the usual reason: the other side will solicit.
-		a.j.say(partRA, "send-error", "to %v: %v", to.WithZone(""), err)
+		a.j.say(partRA, "send-error", "%v", err)
+		return
+	}
+	if !a.write(b, to) {
 		return
 	}
 	if a.oldLeft > 0 && to == allNodes {
@@ -285,6 +292,16 @@ func (a *advertiser) send(to netip.Addr) {
 		}
 	}
 	a.j.say(partRA, "advertise", "%s", text)
+}
+
+// write sends an advertisement and tells whether it went.
+func (a *advertiser) write(b []byte, to netip.Addr) bool {
+	if err := a.conn.WriteTo(b, to); err != nil {
+		// No carrier yet is the usual reason: the other side will solicit.
+		a.j.say(partRA, "send-error", "to %v: %v", to.WithZone(""), err)
+		return false
+	}
+	return true
 }
 
 func bit(b bool) int {

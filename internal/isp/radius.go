@@ -41,7 +41,8 @@ type radiusServer struct {
 	prefix func() netip.Prefix
 	// grant makes the BR carry ipv4 to farEnd; an error is answered with a
 	// Reject, since the subscriber would wait for nothing.
-	grant func(ipv4, br, farEnd netip.Addr) error
+	grant  func(ipv4, br, farEnd netip.Addr) error
+	played int // answers of Config.Recording
 }
 
 // run serves until ctx ends or the conn fails.
@@ -116,6 +117,9 @@ func (s *radiusServer) handle(b []byte, from netip.AddrPort) []byte {
 		return nil
 	}
 
+	if c.Recording != nil {
+		return s.replayed(c, p, from)
+	}
 	prefix := s.prefix()
 	sub := subscriber{kind: c.Kind, account: c.Account, prefix: prefix, mac: c.Account.mac}
 	if sub.mac == "" && c.Kind == Next && c.Phone {

@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"sofutobanku/internal/statefile"
 )
 
 // maxJournal bounds the journal, in bytes. It has some kilobytes, and a resolv file
@@ -21,6 +22,9 @@ const maxJournal = 1 << 20
 // made is what an Applier made and has not removed, and what it changed and
 // must put back: the content of the journal.
 type made struct {
+	// Version is 0, and left out. Another one would be a later program's, whose journal
+	// is not understood.
+	Version int `json:"version,omitempty"`
 	// Kernel is the running kernel and network namespace to which the rest
 	// belongs: after a reboot all of it is gone.
 	Kernel    string            `json:"kernel"`
@@ -44,6 +48,7 @@ type journal struct {
 	written []byte // what is in it
 	kernel  string
 	current bool // what is in it was made by this process
+	failing bool // it could not be written when that was last tried
 }
 
 func openJournal(dir, device string) journal {
@@ -62,26 +67,20 @@ func kernelID() string {
 }
 
 // load reads the journal of a predecessor. One that cannot be understood is put
-// aside, for a person to look at.
+// aside, for a person to look at: what a killed process left then stays.
 func (j *journal) load(log *slog.Logger) made {
 	none := made{Kernel: j.kernel}
 	if j.path == "" {
 		return none
 	}
-	b, _, err := readFile(j.path, maxJournal)
-	if errors.Is(err, fs.ErrNotExist) {
-		return none
-	}
-	m := made{}
-	if err == nil {
+	var m made
+	var content []byte
+	err := statefile.Load(j.path, maxJournal, func(b []byte) (err error) {
+		content = b
 		m, err = decodeMade(b)
-	}
+		return err
+	}, log)
 	if err != nil {
-		aside := j.path + ".bad"
-		log.Warn("kernel: journal not understood: what a killed process left stays", "file", j.path, "aside", aside, "error", err)
-		if err := os.Rename(j.path, aside); err != nil {
-			log.Warn("kernel: put journal aside", "error", err)
-		}
 		return none
 	}
 	if m.Kernel != j.kernel {
@@ -89,7 +88,7 @@ func (j *journal) load(log *slog.Logger) made {
 		none.Resolv = m.Resolv
 		return none
 	}
-	j.written = b
+	j.written = content
 	return m
 }
 
@@ -99,6 +98,9 @@ func decodeMade(b []byte) (made, error) {
 	var m made
 	if err := json.Unmarshal(b, &m); err != nil {
 		return made{}, err
+	}
+	if m.Version != 0 {
+		return made{}, fmt.Errorf("version %d is later than this program", m.Version)
 	}
 	for name := range m.Sysctls {
 		if !filepath.IsLocal(name) {
@@ -112,7 +114,7 @@ func decodeMade(b []byte) (made, error) {
 }
 
 // save writes the journal if it changed. It is not synced to the disk: it need
-// not outlive the kernel that it tells about.
+// not outlive the kernel that it tells about, and what it makes is waited for.
 func (a *Applier) save() error {
 	j := &a.journal
 	if j.path == "" {
@@ -125,22 +127,22 @@ func (a *Applier) save() error {
 	if bytes.Equal(b, j.written) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(j.path), 0o755); err != nil {
-		return fmt.Errorf("kernel: journal: %w", err)
-	}
-	if err := replaceFile(j.path, b, 0o600); err != nil {
+	if err := statefile.Write(j.path, b, false); err != nil {
 		return fmt.Errorf("kernel: journal: %w", err)
 	}
 	j.written = b
 	return nil
 }
 
-// note saves before something is made. That it cannot be written keeps nothing
-// from being made; whoever changes things tries again in the end and reports.
+// note saves before something is made and in the end. That the journal cannot be
+// written keeps nothing from being made and is no error of it: a line without a
+// journal is up. Each Apply tries again; what is logged is that it begins to fail.
 func (a *Applier) note() {
-	if err := a.save(); err != nil {
-		a.log.Debug("journal not written", "error", err)
+	err := a.save()
+	if err != nil && !a.journal.failing {
+		a.log.Warn("what is made would outlive a killed process", "error", err)
 	}
+	a.journal.failing = err != nil
 }
 
 func (j *journal) remove() error {
@@ -152,42 +154,4 @@ func (j *journal) remove() error {
 	}
 	j.written = nil
 	return nil
-}
-
-// readFile reads a regular file of at most most bytes.
-func readFile(path string, most int64) ([]byte, fs.FileMode, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file", path)
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = fmt.Errorf("%s: longer than %d bytes", path, most)
-	}
-	return b, fi.Mode().Perm(), err
-}
-
-// replaceFile gives path the content b in one step.
-func replaceFile(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

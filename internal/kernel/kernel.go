@@ -140,7 +140,7 @@ func (a *Applier) Prepare() error {
 		a.log.Warn("there will be no IPv4", "error", err)
 	}
 	errs.add(a.prepareDevice())
-	errs.add(a.save())
+	a.note()
 	return errs.join()
 }
 
@@ -288,7 +288,7 @@ func (a *Applier) reconcile(st state.State, wan netlink.Link) error {
 			a.made.Tunnel = nil
 		}
 	}
-	errs.add(a.save())
+	a.note()
 	return errs.join()
 }
 

@@ -4,10 +4,12 @@
 package nd
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"syscall"
 	"time"
 
@@ -130,6 +132,11 @@ func (r *reader) neighbours() error {
 			Router: n.Flags&netlink.NTF_ROUTER != 0, Confirmed: int(n.Confirmed) / userHZ,
 		})
 	}
+	// The kernel has them in no order.
+	all := r.table.Neighbours
+	sort.Slice(all, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(all[i].Device, all[j].Device), all[i].Addr.Compare(all[j].Addr)) < 0
+	})
 	return nil
 }
 

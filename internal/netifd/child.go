@@ -2,6 +2,7 @@ package netifd
 
 import (
 	"context"
+	"crypto/md5"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -13,10 +14,15 @@ import (
 // childProto is the protocol handler of the child.
 const childProto = "sofutobanku4"
 
-// TunnelDevice is the device that the protocol handler makes for child.
+// TunnelDevice is the device that the protocol handler makes for child: a name too long for
+// the kernel is cut, and gets four digits of its MD5 to stay a name of its own.
 func TunnelDevice(child string) string {
+	const most = 15
 	name := "sofu-" + child
-	return name[:min(len(name), 15)] // the kernel's limit
+	if len(name) <= most {
+		return name
+	}
+	return name[:most-4] + fmt.Sprintf("%x", md5.Sum([]byte(child)))[:4]
 }
 
 // childTimeout is how long the child may take to come up or to go. netifd gives a
@@ -62,14 +68,14 @@ func (a *Applier) removeStale() error {
 	case s.Configured:
 		return &ChildError{fmt.Sprintf("interface %s is in the configuration: IPv4 needs that name, rename or delete the section", a.opt.Child)}
 	}
-	return a.removeChild(a.opt.Context, callTimeout)
+	return a.removeChild()
 }
 
 // applyChild gives the child the tunnel t; nil takes the child away.
 func (a *Applier) applyChild(t *state.Tunnel) error {
 	if t == nil {
 		if a.child == there {
-			return a.removeChild(a.opt.Context, callTimeout)
+			return a.removeChild()
 		}
 		return nil
 	}
@@ -91,7 +97,7 @@ func (a *Applier) applyChild(t *state.Tunnel) error {
 			return a.moveChild(want)
 		default:
 			// It had its time. Its handler does not try again by itself.
-			if err := a.removeChild(a.opt.Context, callTimeout); err != nil {
+			if err := a.removeChild(); err != nil {
 				return err
 			}
 		}
@@ -144,7 +150,7 @@ func (a *Applier) whyDown(s status) error {
 	if s.Error != "" {
 		return &ChildError{fmt.Sprintf("interface %s does not come up: %s", a.opt.Child, s.Error)}
 	}
-	return &ChildError{fmt.Sprintf("interface %s does not come up: see `logread -e %[1]s`; netifd has to be restarted once after the package was installed (/etc/init.d/network restart)", a.opt.Child)}
+	return &ChildError{fmt.Sprintf("interface %s is not up after %v. A slow router may need longer: it is looked at again. Should it stay so, see `logread -e %[1]s`; netifd has to be restarted once after the package was installed (/etc/init.d/network restart)", a.opt.Child, childTimeout)}
 }
 
 // moveChild gives a child that is up the tunnel t.
@@ -180,9 +186,9 @@ func (a *Applier) moveChild(t state.Tunnel) error {
 }
 
 // removeChild tells netifd to remove the child, which it does some time later.
-func (a *Applier) removeChild(ctx context.Context, timeout time.Duration) error {
+func (a *Applier) removeChild() error {
 	a.tunnel = nil
-	_, err := a.call(ctx, timeout, "network.interface."+a.opt.Child, "remove", nil)
+	_, err := a.call(a.opt.Context, callTimeout, "network.interface."+a.opt.Child, "remove", nil)
 	switch {
 	case exitCode(err) == notFound:
 		a.child = absent

@@ -59,5 +59,6 @@
 //
 // netifd removes an interface a while after it was told to, and an add_dynamic in
 // between is lost. So the next one waits until the old child is gone, and Apply
-// waits until the new one is up: then its device exists.
+// waits until the new one is up: then its device exists. In the end the parent's
+// protocol handler removes it, in its teardown.
 package netifd

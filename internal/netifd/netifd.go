@@ -27,8 +27,8 @@ type Kernel interface {
 
 // Options says what an Applier renders onto. Fail needs Interface and Call only.
 type Options struct {
-	// Context ends when netifd asked the process to end: from then on nothing but
-	// the child's removal is sent. nil never ends.
+	// Context ends when netifd asked the process to end: from then on nothing is
+	// sent. nil never ends.
 	Context context.Context
 
 	Interface    string // logical name of the interface, "wan"
@@ -157,19 +157,15 @@ func (a *Applier) wrong(st state.State) *state.Error {
 	return st.Error
 }
 
-// Close removes the child and what the kernel holds, and leaves the parent to
-// netifd, which is taking it down: an update in the middle of that would put the
-// addresses back. Nothing is sent afterwards.
+// Close removes what the kernel holds. The parent is left to netifd, which is taking it
+// down: an update in the middle of that would put the addresses back. The child is left
+// to the protocol handler's teardown, which follows however this process ends.
 func (a *Applier) Close() error {
 	if a.closed {
 		return nil
 	}
 	a.closed = true
-	err := a.opt.Kernel.Close()
-	if a.child == there {
-		err = errors.Join(err, a.removeChild(context.Background(), lastCallTimeout))
-	}
-	return err
+	return a.opt.Kernel.Close()
 }
 
 // Bounds of an error in netifd's array of 15 strings, and in data.error.

@@ -16,9 +16,6 @@ import (
 const (
 	// callTimeout is how long netifd may take to answer; it takes milliseconds.
 	callTimeout = 5 * time.Second
-	// lastCallTimeout is that of the one call in Close: a second after it asked a
-	// daemon that is still being set up to end, netifd kills it.
-	lastCallTimeout = 500 * time.Millisecond
 
 	maxReply = 64 << 10 // bytes of an answer that are read
 	maxError = 200      // bytes of ubus's own words in an error

@@ -255,6 +255,39 @@ func (i Info) Suboptions() ([]Suboption, error) {
 	return subs, nil
 }
 
+// Describe is how a suboption of an enterprise is called, and its value in words; ok is
+// false of another enterprise, of an unknown suboption and of a malformed one.
+func Describe(enterprise uint32, code int, data []byte) (called, shown string, ok bool) {
+	if enterprise != Enterprise || code < 0 || code > 0xffff {
+		return "", "", false
+	}
+	i, bad := Interpret([]Suboption{{uint16(code), data}})
+	if len(bad) > 0 {
+		return "", "", false
+	}
+	switch code {
+	case CodeMAC:
+		return "terminal's MAC address", i.MAC.String(), true
+	case CodeMain:
+		return "main telephone number", i.Main, true
+	case CodeNumber:
+		return "further telephone number", i.Numbers[0], true
+	case CodeDomain:
+		return "SIP domain", i.Domain, true
+	case CodeHost:
+		return "firmware server", i.Host, true
+	}
+	return "", "", false
+}
+
+// RequestedOptions are the only ones that the line accepts in a DHCPv6 option request.
+func RequestedOptions() []dhcpv6.OptionCode {
+	return []dhcpv6.OptionCode{
+		dhcpv6.OptionVendorOpts, dhcpv6.OptionSIPServersIPv6AddressList, dhcpv6.OptionDNSRecursiveNameServer,
+		dhcpv6.OptionDomainSearchList, dhcpv6.OptionSNTPServerList,
+	}
+}
+
 // VendorClass is the DHCPv6 option 16 by which a telephone terminal asks for
 // NTT's information; mac is the terminal's.
 func VendorClass(mac net.HardwareAddr) dhcpv6.Option {

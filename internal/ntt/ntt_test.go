@@ -427,3 +427,29 @@ func FuzzVendorClass(f *testing.F) {
 		}
 	})
 }
+
+func TestDescribe(t *testing.T) {
+	for _, tt := range []struct {
+		code         int
+		data         string
+		called, text string
+		ok           bool
+	}{
+		{201, "\x02\x00\x5e\x00\x53\x01", "terminal's MAC address", "02:00:5e:00:53:01", true},
+		{202, "0312345678", "main telephone number", "0312345678", true},
+		{203, "0312345679", "further telephone number", "0312345679", true},
+		{204, "\x07example\x02jp\x00", "SIP domain", "example.jp", true},
+		{210, "\x02fw\x07example\x00", "firmware server", "fw.example", true},
+		{201, "\x02", "", "", false},
+		{209, "?", "", "", false},
+		{-1, "", "", "", false},
+	} {
+		called, text, ok := Describe(Enterprise, tt.code, []byte(tt.data))
+		if called != tt.called || text != tt.text || ok != tt.ok {
+			t.Errorf("Describe(%d, %q) = %q, %q, %v", tt.code, tt.data, called, text, ok)
+		}
+	}
+	if _, _, ok := Describe(9, CodeMAC, make([]byte, 6)); ok {
+		t.Error("another enterprise's suboption is described")
+	}
+}

@@ -89,6 +89,15 @@ func name(typ byte) string {
 	return "SoftBankBB-Attr-" + strconv.Itoa(int(typ))
 }
 
+// Describe is how a sub-attribute of an enterprise is called, and its value in words; ok
+// is false of another enterprise.
+func Describe(enterprise uint32, code int, value []byte) (called, shown string, ok bool) {
+	if enterprise != vendorID || code < 0 || code > 255 {
+		return "", "", false
+	}
+	return name(byte(code)), show(byte(code), value), true
+}
+
 // show writes the value of sub-attribute typ for a person: printable and at
 // most maxValue bytes. What is not of the kind that the dictionary says, is
 // text when it is printable, else hex.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"layeh.com/radius"
+	"layeh.com/radius/rfc2865"
 	"layeh.com/radius/rfc2869"
 
 	"sofutobanku/internal/counters"
@@ -49,6 +50,7 @@ const (
 	reasonAuthenticator          = "authenticator"            // not signed with our shared secret, or not about our request
 	reasonMessageAuthenticator   = "message-authenticator"    // wrong, or several
 	reasonNoMessageAuthenticator = "no-message-authenticator" // missing, though required
+	reasonProxyState             = "proxy-state"              // Proxy-State that was not asked for, as Blast-RADIUS needs it (CVE-2024-3596)
 )
 
 // Counters of an exchange beside the drops.
@@ -79,6 +81,8 @@ type ClientConfig struct {
 	Rand     *rand.Rand
 	Counters *counters.Set
 	Log      *slog.Logger
+	// Within is how long an Ask may take at most, 0 for a minute.
+	Within time.Duration
 	// Trace is told the notable moments: access-request, access-accept,
 	// access-reject, access-challenge.
 	Trace func(event, detail string)
@@ -112,6 +116,9 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Dial == nil {
 		cfg.Dial = Dial
 	}
+	if cfg.Within == 0 {
+		cfg.Within = mrd
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -122,7 +129,7 @@ func NewClient(cfg ClientConfig) *Client {
 }
 
 // Ask asks the servers in turn, the one that answered last first, until one
-// answers. It takes at most a minute. A second Ask waits for the first one to
+// answers. It takes at most a minute, or ClientConfig.Within. A second Ask waits for the first one to
 // return.
 //
 // The error is a *RejectError or an *AnswerError, which a server has signed; or,
@@ -145,7 +152,7 @@ func (c *Client) Ask(ctx context.Context, req Request) (*Grant, error) {
 
 	var failed failure
 	servers := c.order()
-	end := time.Now().Add(mrd)
+	end := time.Now().Add(c.cfg.Within)
 	for i, server := range servers {
 		x := exchange{
 			Client:  c,
@@ -256,6 +263,9 @@ func (x *exchange) run(ctx context.Context, req Request) (*radius.Packet, time.D
 	if err != nil {
 		x.cfg.Counters.Add(countDial)
 		x.failed.dial = fmt.Errorf("radius: no socket from %s to %s: %w", x.local, x.server, err)
+		if errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EACCES) {
+			x.failed.dial = fmt.Errorf("radius: no route to %s: with option 'defaultroute' 0, or 'ip6table', it needs one of its own (config route6): %w", x.server, err)
+		}
 		return nil, 0, nil
 	}
 	defer conn.Close()
@@ -411,6 +421,10 @@ func (x *exchange) check(b []byte) (*radius.Packet, string) {
 		x.signs[x.server] = true
 	case x.cfg.RequireMessageAuthenticator || x.signs[x.server]:
 		return nil, reasonNoMessageAuthenticator
+	default:
+		if _, found := p.Lookup(rfc2865.ProxyState_Type); found {
+			return nil, reasonProxyState
+		}
 	}
 	return p, ""
 }

@@ -231,6 +231,42 @@ func TestTotal(t *testing.T) {
 	})
 }
 
+// TestWithin: an Ask that has less time takes no more, and says what it knows by then.
+func TestWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeNet(t, silent)
+		c := NewClient(ClientConfig{Options: testOptions(NEXT, serverA), Dial: f.Dial, Rand: rand.New(most), Within: 4 * time.Second})
+		_, err := c.Ask(t.Context(), testRequest)
+		if _, ok := errors.AsType[*SilentError](err); !ok {
+			t.Errorf("%v", err)
+		}
+		if took := time.Since(f.start); took != 4*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// TestDescribe: what is ours is named, and what is not is left to others.
+func TestDescribe(t *testing.T) {
+	for _, tt := range []struct {
+		enterprise   uint32
+		code         int
+		value        string
+		called, text string
+		ok           bool
+	}{
+		{22197, 204, "\xc0\x00\x02\x07", "SoftBankBB-IPv4-Address", "192.0.2.7", true},
+		{22197, 250, "\x01\x02", "SoftBankBB-Attr-250", "0x0102", true},
+		{210, 204, "", "", "", false},
+		{22197, 300, "", "", "", false},
+	} {
+		called, text, ok := Describe(tt.enterprise, tt.code, []byte(tt.value))
+		if called != tt.called || text != tt.text || ok != tt.ok {
+			t.Errorf("Describe(%d, %d) = %q, %q, %v", tt.enterprise, tt.code, called, text, ok)
+		}
+	}
+}
+
 // TestPackets: retransmissions repeat a packet, and another server gets another.
 func TestPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -379,6 +415,10 @@ func TestSockets(t *testing.T) {
 		{"no address yet", &fakeNet{
 			dial: func(netip.AddrPort) error { return syscall.EADDRNOTAVAIL },
 		}, "radius: no socket from 2001:db8:12:3400:1111:1111:1111:1111 to [2001:db8:b::1]:1812: cannot assign requested address", 0,
+			map[string]uint64{"radius.error.dial": 2}},
+		{"no route", &fakeNet{
+			dial: func(netip.AddrPort) error { return syscall.ENETUNREACH },
+		}, "radius: no route to [2001:db8:b::1]:1812: with option 'defaultroute' 0, or 'ip6table', it needs one of its own (config route6): network is unreachable", 0,
 			map[string]uint64{"radius.error.dial": 2}},
 		{"no socket to the first", &fakeNet{
 			dial: func(s netip.AddrPort) error {

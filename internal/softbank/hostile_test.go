@@ -102,6 +102,9 @@ func TestHostileReplies(t *testing.T) {
 			copy(b[len(b)-16:], h.Sum(nil))
 			return sign(b, req, testSecret)
 		}, "radius.drop.message-authenticator", "dropped for: message-authenticator"},
+		{"Proxy-State that was not asked for", nil, func(req []byte) []byte {
+			return answer(req, radius.CodeAccessAccept, granted(&radius.AVP{Type: 33, Attribute: []byte("collision")}))
+		}, "radius.drop.proxy-state", "dropped for: proxy-state"},
 		{"none though required", require, accept, "radius.drop.no-message-authenticator", "option 'require_message_authenticator'"},
 		{"Reject without one though required", require, func(req []byte) []byte {
 			return answer(req, radius.CodeAccessReject, nil)

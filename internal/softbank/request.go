@@ -36,6 +36,11 @@ type nonce struct {
 	challenge     [16]byte
 }
 
+// AccessRequest returns the Access-Request for req with what a Client chooses at random.
+func (o *Options) AccessRequest(req Request, identifier byte, authenticator, challenge [16]byte) ([]byte, error) {
+	return o.encode(req, nonce{identifier, authenticator, challenge})
+}
+
 // encode returns the Access-Request, its attributes in the order that the
 // line's known clients have.
 func (o *Options) encode(req Request, n nonce) ([]byte, error) {

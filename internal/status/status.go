@@ -26,6 +26,9 @@ type Status struct {
 	Phone     *Phone            `json:"phone"`  // null without Hikari Denwa
 	Counters  map[string]uint64 `json:"counters"`
 	Events    []Event           `json:"events"` // the last ones, oldest first
+	// MS is now on the clock of the events: milliseconds since the link came up, 0
+	// before it did.
+	MS float64 `json:"ms"`
 }
 
 // Error names what is wrong: Code is stable, Text is for people.

@@ -63,6 +63,7 @@ func upStatus() Status {
 	s.Phone = &Phone{Numbers: []string{"0312345678"}, Domain: "example.ne.jp", SIP: []netip.Addr{}}
 	s.Counters = map[string]uint64{"ra.drop.hop-limit": 3, "ra.received.advertisement": 7}
 	s.Events = []Event{{MS: 0, Name: "link-up"}, {MS: 12.5, Name: "advertise", Detail: "from fe80::1"}}
+	s.MS = 3_700_000
 	return s
 }
 
@@ -117,7 +118,7 @@ func TestJSONOfNothingHasAllKeys(t *testing.T) {
 	if err := json.Unmarshal(Of(state.State{}, now).JSON(), &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"interface", "state", "since", "error", "wan", "prefix", "tunnel", "auth", "phone", "counters", "events"} {
+	for _, key := range []string{"interface", "state", "since", "error", "wan", "prefix", "tunnel", "auth", "phone", "counters", "events", "ms"} {
 		if _, ok := got[key]; !ok {
 			t.Errorf("key %q is missing", key)
 		}

@@ -27,9 +27,9 @@ const (
 func (s Status) WriteText(w io.Writer, now time.Time, colour bool) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(t, "  %s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(t, "  %s\t%s\n", name, Printable(fmt.Sprintf(format, args...)))
 	}
-	fmt.Fprintf(t, "%s: %s for %s\n", printable(s.Interface), s.paint(colour), ForPeople(now.Sub(s.Since)))
+	fmt.Fprintf(t, "%s: %s for %s\n", Printable(s.Interface), s.paint(colour), ForPeople(now.Sub(s.Since)))
 	if s.Error != nil {
 		row("error", "%s: %s", s.Error.Code, s.Error.Text)
 	}
@@ -70,7 +70,7 @@ func (s Status) WriteText(w io.Writer, now time.Time, colour bool) error {
 }
 
 func (s Status) paint(colour bool) string {
-	text := printable(string(s.State))
+	text := Printable(string(s.State))
 	if !colour {
 		return text
 	}
@@ -86,7 +86,7 @@ func (s Status) paint(colour bool) string {
 
 // Line is the event as one line of a timeline.
 func (e Event) Line() string {
-	return strings.TrimRight(fmt.Sprintf("%9.1f ms  %-22s %s", e.MS, printable(e.Name), printable(e.Detail)), " ")
+	return strings.TrimRight(fmt.Sprintf("%9.1f ms  %-22s %s", e.MS, Printable(e.Name), Printable(e.Detail)), " ")
 }
 
 // ForPeople is d in its two largest units.
@@ -124,8 +124,8 @@ func echo(ms *float64) string {
 	return fmt.Sprintf(", echo through the tunnel in %.1f ms", *ms)
 }
 
-// printable keeps what the network said from steering the reader's terminal.
-func printable(s string) string {
+// Printable keeps what the network said from steering the reader's terminal.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '?'

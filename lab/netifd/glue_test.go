@@ -186,6 +186,7 @@ func TestGlue(t *testing.T) {
 		{"child with all options", nil, nil, []string{"sofutobanku4", "setup", "wan_4",
 			child(`,"mtu":1280,"ttl":255,"encaplimit":"4","zone":"wan","metric":10,"defaultroute":false`)}},
 		{"child of a long name", nil, nil, []string{"sofutobanku4", "setup", "hikari_primary_4", child(``)}},
+		{"child of another long name", nil, nil, []string{"sofutobanku4", "setup", "hikari_spare_4", child(``)}},
 		{"child by hand", nil, nil, []string{"sofutobanku4", "setup", "tun",
 			`{"proto":"sofutobanku4","local":"2001:db8::1","remote":"2001:db8::2","ipaddr":"192.0.2.7","mtu":"1400","ttl":"63"}`}},
 		{"child without remote", nil, nil, []string{"sofutobanku4", "setup", "tun", `{"local":"2001:db8::1","ipaddr":"192.0.2.7"}`}},

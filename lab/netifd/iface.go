@@ -238,6 +238,9 @@ func (i *iface) remove() int {
 }
 
 func (i *iface) setRemoved() {
+	if i.n.ifaces[i.name] != i {
+		return // it went with a netifd that was killed
+	}
 	i.removing = true
 	if i.state == down {
 		i.handleChange()

@@ -175,10 +175,11 @@ func (i *iface) setL3(m object, remade *bool) int {
 	if reflect.DeepEqual(i.tunnel, t) {
 		return 0
 	}
-	if i.tunnel != nil {
+	// A netifd that was killed may have left one.
+	if _, there := i.n.links[dev]; there || i.tunnel != nil {
 		i.n.ip("-6", "link del "+dev)
-		*remade = true
 	}
+	*remade = i.tunnel != nil
 	i.tunnel = t
 	if !i.makeTunnel(dev, t) {
 		i.tunnel = nil

@@ -39,6 +39,8 @@ type Options struct {
 	// Check tells what is wrong with a program that was started, "" for nothing; it may
 	// be nil.
 	Check func(Call) string
+	// Heard is told of each line that a process of an interface writes; it may be nil.
+	Heard func(pid int, line string)
 }
 
 // Netifd is a running double.
@@ -58,6 +60,7 @@ type Netifd struct {
 	ifaces map[string]*iface
 	links  map[string]bool // the devices that are there: whether they have a carrier
 	refuse func(call string) int
+	dead   bool
 
 	mu         sync.Mutex
 	log        []string
@@ -254,6 +257,9 @@ func (n *Netifd) run(name string, cmd *exec.Cmd, ended func(status int)) *task {
 	go func() {
 		for s := bufio.NewScanner(r); s.Scan(); {
 			n.logf("%s: %s", name, s.Text())
+			if n.opt.Heard != nil {
+				n.opt.Heard(cmd.Process.Pid, s.Text())
+			}
 			for _, secret := range n.opt.Secrets {
 				if strings.Contains(s.Text(), secret) {
 					n.violation("a secret in what %s logs", name)
@@ -371,6 +377,9 @@ var statusText = map[int]string{
 
 // do is one method of one object.
 func (n *Netifd) do(path, method string, message object) (result any, status int) {
+	if n.dead {
+		return nil, notFound
+	}
 	if path == "network" {
 		switch method {
 		case "add_dynamic":
@@ -443,15 +452,47 @@ func (n *Netifd) Call(path, method string, message ...string) error {
 func (n *Netifd) Refuse(refuse func(call string) int) { n.wait(func() { n.refuse = refuse }) }
 
 // RemoveUbus takes the program ubus away. restore brings it back.
-func (n *Netifd) RemoveUbus() (restore func()) {
+func (n *Netifd) RemoveUbus() (restore func()) { return n.takeAway("ubus") }
+
+// StopUbus is the end of ubusd: the program ubus reaches nobody. restore starts another.
+func (n *Netifd) StopUbus() (restore func()) { return n.takeAway(socketName) }
+
+func (n *Netifd) takeAway(name string) (restore func()) {
+	n.t.Helper()
+	path := filepath.Join(n.bin(), name)
 	move := func(from, to string) {
 		n.t.Helper()
-		if err := os.Rename(filepath.Join(n.bin(), from), filepath.Join(n.bin(), to)); err != nil {
+		if err := os.Rename(from, to); err != nil {
 			n.t.Fatal(err)
 		}
 	}
-	move("ubus", "ubus.away")
-	return func() { move("ubus.away", "ubus") }
+	move(path, path+".away")
+	return func() { move(path+".away", path) }
+}
+
+// Kill is the end of netifd by SIGKILL: its processes live on, and the kernel keeps what
+// it has. revive starts another, which knows of neither.
+func (n *Netifd) Kill() (revive func()) {
+	n.wait(func() {
+		n.logf("killed")
+		n.dead = true
+		for _, i := range n.ifaces {
+			for _, t := range []*task{i.script, i.daemon} {
+				if t != nil {
+					t.running = false // for nobody to act upon
+				}
+			}
+			i.timer = nil
+		}
+		clear(n.ifaces)
+	})
+	return func() {
+		n.wait(func() {
+			n.logf("started again")
+			n.dead = false
+			n.reload()
+		})
+	}
 }
 
 // Status is `ifstatus NAME`; false without such an interface.

@@ -17,6 +17,7 @@ type Call struct {
 	Args    []string // Args[0] is "ubus", or another tool
 	Environ []string
 	Parent  string // the name of the process that ran it
+	PPID    int    // its process id
 	Status  string // its own /proc/self/status
 }
 
@@ -66,7 +67,7 @@ func Tool() {
 	// What cannot be read is missing in them.
 	parent, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
 	status, _ := os.ReadFile("/proc/self/status")
-	reply, err := send(Call{append([]string{name}, os.Args[1:]...), os.Environ(), strings.TrimSpace(string(parent)), string(status)})
+	reply, err := send(Call{append([]string{name}, os.Args[1:]...), os.Environ(), strings.TrimSpace(string(parent)), os.Getppid(), string(status)})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(255)

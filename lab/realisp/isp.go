@@ -75,13 +75,58 @@ func Start(lab *topo.Lab, n Network, dictionary string, c Config) *ISP {
 	}
 	i.carry()
 
-	i.Radvd = n.ISP.Start("radvd", "-n", "-m", "stderr", "-d", "2", "-C", i.file("radvd.conf", i.radvdConf(line)), "-p", i.path("radvd.pid"))
+	i.startRadvd()
 	i.startKea()
 	i.startRADIUS()
 
 	i.Kea.WaitFor(ready, "DHCP6_STARTED")
 	i.FreeRADIUS.WaitFor(ready, "Ready to process requests")
 	return i
+}
+
+// Server is one of a line's servers.
+type Server string
+
+// The servers of a line.
+const (
+	Radvd      Server = "radvd"
+	Kea        Server = "Kea"
+	FreeRADIUS Server = "FreeRADIUS"
+	BR         Server = "BR"
+)
+
+// Stop ends a server. Radvd takes leave with an advertisement of lifetime 0.
+func (i *ISP) Stop(s Server) {
+	switch s {
+	case Radvd:
+		i.Radvd.Stop()
+	case Kea:
+		i.Kea.Stop()
+	case FreeRADIUS:
+		i.FreeRADIUS.Stop()
+	case BR:
+		i.ns.DelLink("br")
+	}
+}
+
+// Restart starts a server that was stopped, and returns when it serves.
+func (i *ISP) Restart(s Server) {
+	switch s {
+	case Radvd:
+		i.startRadvd()
+	case Kea:
+		i.startKea()
+		i.Kea.WaitFor(ready, "DHCP6_STARTED")
+	case FreeRADIUS:
+		i.startRADIUS()
+		i.FreeRADIUS.WaitFor(ready, "Ready to process requests")
+	case BR:
+		i.relay()
+	}
+}
+
+func (i *ISP) startRadvd() {
+	i.Radvd = i.ns.Start("radvd", "-n", "-m", "stderr", "-d", "2", "-C", i.file("radvd.conf", i.radvdConf(line)), "-p", i.path("radvd.pid"))
 }
 
 func (i *ISP) startKea() {
@@ -112,13 +157,18 @@ func (i *ISP) file(name, content string) string { return i.lab.WriteFile(i.dir, 
 // and the routes to the subscriber.
 func (i *ISP) carry() {
 	i.ns.Addr("core", i.BR.String()+"/128")
-	i.ns.Tunnel("br", i.BR, i.CE(), 1460)
-	i.ns.Route(i.IPv4.String()+"/32", "", "br")
+	i.relay()
 	if i.Line == NextRA {
 		i.ns.Addr(line, i.Prefix.Addr().Next().String()+"/64")
 	} else {
 		i.ns.Route(i.Prefix.String(), i.router().String(), line)
 	}
+}
+
+// relay makes the BR's end of the tunnel.
+func (i *ISP) relay() {
+	i.ns.Tunnel("br", i.BR, i.CE(), 1460)
+	i.ns.Route(i.IPv4.String()+"/32", "", "br")
 }
 
 // Change makes the line hand out something else from now on, as a carrier does at
@@ -142,15 +192,14 @@ func (i *ISP) Change(change func(*Config)) {
 	}
 	i.file("radvd.conf", i.radvdConf(line))
 	i.Radvd.Signal(syscall.SIGHUP)
-	i.FreeRADIUS.Stop() // it puts off a SIGHUP by up to five seconds
-	i.startRADIUS()
-	i.FreeRADIUS.WaitFor(ready, "Ready to process requests")
+	i.Stop(FreeRADIUS) // it puts off a SIGHUP by up to five seconds
+	i.Restart(FreeRADIUS)
 }
 
 // ForgetLeases is what a carrier's server does when it is replaced: it knows none
 // of its subscribers any more.
 func (i *ISP) ForgetLeases() {
-	i.Kea.Stop()
+	i.Stop(Kea)
 	leases, err := filepath.Glob(i.path("leases*"))
 	for _, l := range leases {
 		err = errors.Join(err, os.Remove(l))
@@ -158,8 +207,7 @@ func (i *ISP) ForgetLeases() {
 	if err != nil {
 		i.lab.Fatalf("realisp: %v", err)
 	}
-	i.startKea()
-	i.Kea.WaitFor(ready, "DHCP6_STARTED")
+	i.Restart(Kea)
 }
 
 // UCI is the router's configuration for this line, the file "network", as its

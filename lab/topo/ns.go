@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -138,6 +139,18 @@ func (n *NS) pids() []int {
 	return pids
 }
 
+// Processes are the names of the processes inside, in alphabetical order.
+func (n *NS) Processes() []string {
+	var names []string
+	for _, pid := range n.pids() {
+		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil { // else it has ended
+			names = append(names, strings.TrimSpace(string(name)))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Port is one end of a cable: a device that Link makes in NS.
 type Port struct {
 	NS  *NS
@@ -148,11 +161,16 @@ type Port struct {
 // Port names an end for Link.
 func (n *NS) Port(dev, mac string) Port { return Port{n, dev, mac} }
 
-// Cable is what lies between two ports.
+// Cable is what lies between two ports. Percentages are of the packets each way, 0
+// to 100.
 type Cable struct {
-	Delay time.Duration // each way
-	Loss  float64       // percent of the packets each way, 0 to 100
-	MTU   int           // of both ports, 0 for 1500
+	Delay     time.Duration // each way
+	Jitter    time.Duration // up to so much less or more than Delay, which it needs
+	Loss      float64       // percent
+	Duplicate float64       // percent
+	Reorder   float64       // percent that overtake those that Delay, which it needs, holds up
+	Corrupt   float64       // percent that get one wrong bit
+	MTU       int           // of both ports, 0 for 1500
 }
 
 // Link makes a and b and joins them. Both are still down: a port has carrier
@@ -181,20 +199,22 @@ func (l *Lab) Link(a, b Port, c Cable) {
 	b.NS.Netem(b.Dev, c)
 }
 
-// Netem makes what dev sends late or lost as c says; the zero Cable ends that.
+// Netem makes what dev sends late, lost and so on as c says; the zero Cable ends that.
 func (n *NS) Netem(dev string, c Cable) {
 	n.lab.tb.Helper()
 	link := n.link(dev)
 	attrs := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
 	var err error
-	if c.Delay == 0 && c.Loss == 0 {
+	c.MTU = 0
+	if c == (Cable{}) {
 		err = n.nl.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "netem"})
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 			err = nil // there was none
 		}
 	} else {
 		err = n.nl.QdiscReplace(netlink.NewNetem(attrs, netlink.NetemQdiscAttrs{
-			Latency: uint32(c.Delay.Microseconds()), Loss: float32(c.Loss), Limit: 10000,
+			Latency: uint32(c.Delay.Microseconds()), Jitter: uint32(c.Jitter.Microseconds()), Loss: float32(c.Loss),
+			Duplicate: float32(c.Duplicate), ReorderProb: float32(c.Reorder), CorruptProb: float32(c.Corrupt), Limit: 10000,
 		}))
 	}
 	if err != nil {
@@ -423,14 +443,19 @@ func (n *NS) Bridge(dev, mac string, ports ...string) {
 	}
 	keep := dev + "-keep" // a port that is always there
 	n.Dummy(keep)
-	master := n.link(dev)
 	for _, port := range append(ports, keep) {
-		if err := n.nl.LinkSetMaster(n.link(port), master); err != nil {
-			n.lab.tb.Fatalf("lab: port %s of bridge %s in %s: %v", port, dev, n.name, err)
-		}
+		n.BridgePort(dev, port)
 	}
 	n.Sysctl("ipv6/conf/"+dev+"/accept_dad", "0")
 	n.Up(dev)
+}
+
+// BridgePort makes port one of a bridge.
+func (n *NS) BridgePort(bridge, port string) {
+	n.lab.tb.Helper()
+	if err := n.nl.LinkSetMaster(n.link(port), n.link(bridge)); err != nil {
+		n.lab.tb.Fatalf("lab: port %s of bridge %s in %s: %v", port, bridge, n.name, err)
+	}
 }
 
 // MAC is the link-layer address of dev.

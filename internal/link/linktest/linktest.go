@@ -83,12 +83,17 @@ func onThread(f func()) {
 // IP runs the program ip in the namespace and returns what it prints.
 func (n *Namespace) IP(args ...string) []byte {
 	n.t.Helper()
-	// Not by Do: an emulator's fork may hang while a thread ends.
-	out, err := exec.Command("nsenter", append([]string{"--net=" + n.path(), "ip"}, args...)...).CombinedOutput()
+	out, err := n.Command("ip", args...).CombinedOutput()
 	if err != nil {
 		n.t.Fatalf("ip %q: %v\n%s", args, err, out)
 	}
 	return out
+}
+
+// Command is a program that will run in the namespace.
+func (n *Namespace) Command(name string, args ...string) *exec.Cmd {
+	// Not by Do: an emulator's fork may hang while a thread ends.
+	return exec.Command("nsenter", append([]string{"--net=" + n.path(), name}, args...)...)
 }
 
 // path names the namespace for another program.

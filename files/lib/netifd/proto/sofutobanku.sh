@@ -100,7 +100,10 @@ proto_sofutobanku4_setup() {
 		return
 	fi
 
-	proto_init_update "$(printf %.15s "sofu-$1")" 1
+	# A name too long for the kernel is cut, and stays a name of its own.
+	device=sofu-$1
+	[ ${#device} -le 15 ] || device=$(printf %.11s%.4s "$device" "$(printf %s "$1" | md5sum)")
+	proto_init_update "$device" 1
 	proto_add_tunnel
 	json_add_string mode ipip6
 	json_add_string local "$near"

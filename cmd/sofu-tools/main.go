@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sofutobanku/internal/check"
+	"sofutobanku/internal/config"
+	"sofutobanku/internal/control"
+	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/softbank"
+	"sofutobanku/internal/status"
+	"sofutobanku/internal/version"
+)
+
+// Exit codes. They are stable, part of the help text, and mean what they mean of
+// sofu-proto.
+const (
+	exitOK      = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitConfig  = 3
+	exitRunning = 4
+	exitNotUp   = 5 // something fails
+	exitWarned  = 6 // nothing fails, and something is to be warned of
+)
+
+const usage = `sofu-tools finds out why a line does not work. sofu-proto runs it: as
+
+  sofu-proto check [INTERFACE] [--json]
+        look at every link of the chain, from the cable to name service through the
+        tunnel, and name the most likely cause
+  sofu-proto report [INTERFACE] [-o FILE]
+        all that a bug report needs in one text, without secrets and identities
+  sofu-proto rtsol DEV [-1] [-w SECONDS] [--watch] [--json]
+        solicit routers and print what they advertise, field by field
+  sofu-proto probe dhcp6|dhcp4|radius [INTERFACE] [--json]
+        one exchange, packet by packet
+  sofu-proto ping6 ADDRESS, sofu-proto traceroute6 ADDRESS
+        echo requests; to ff02::1%DEV they tell who is on the link
+  sofu-proto pmtu [INTERFACE]
+        the largest packets that pass to the BR and through the tunnel
+  sofu-proto nd [DEV] [-a] [-r] [-p] [--json]
+        neighbours, default routers and prefixes, as the kernel knows them
+  sofu-proto capture [DEV|INTERFACE] -o FILE [-redact] [-s BYTES] [-w SECONDS]
+        write the packets by which a line comes up to a file for Wireshark and learn
+  sofu-proto learn FILE|DEV
+        print the interface that asks as the unit in a capture does
+  sofu-proto version
+
+Each command explains its flags with -h. Nothing takes a lease or gets in the way of
+a running daemon.
+
+Exit codes: 0 done, all is well; 1 failed; 2 wrong usage; 3 the configuration cannot work;
+4 a running client would be disturbed; 5 nothing answers, or something is wrong with the
+line; 6 nothing fails, and something is to be warned of.
+`
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error // nil when all was said
+}
+
+func (e *exitError) Error() string { return fmt.Sprint(e.err) }
+func (e *exitError) Unwrap() error { return e.err }
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	commands := map[string]func([]string, io.Writer, io.Writer) error{
+		"check": runCheck, "report": runReport, "rtsol": runRtsol, "probe": runProbe, "ping6": runPing6, "traceroute6": runTraceroute6,
+		"pmtu": runPMTU, "nd": runND, "capture": runCapture, "learn": runLearn, "version": showVersion,
+	}
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	if args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	}
+	command, ok := commands[args[0]]
+	if !ok {
+		fmt.Fprintf(stderr, "sofu-tools: unknown command %q: see sofu-tools -h\n", args[0])
+		return exitUsage
+	}
+	err := command(args[1:], stdout, stderr)
+	var coded *exitError
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.As(err, &coded):
+		if coded.err != nil {
+			fmt.Fprintf(stderr, "sofu-tools: %v\n", coded.err)
+		}
+		return coded.code
+	}
+	fmt.Fprintf(stderr, "sofu-tools: %v\n", err)
+	if errors.Is(err, fs.ErrPermission) {
+		fmt.Fprintln(stderr, "sofu-tools: run it as root")
+	}
+	return exitFailed
+}
+
+// parse parses flags and at most one argument, in any order; the argument is def when it
+// is not there.
+func parse(fs *flag.FlagSet, args []string, def string, stderr io.Writer) (string, error) {
+	fs.SetOutput(stderr)
+	var rest []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return "", err
+			}
+			return "", &exitError{code: exitUsage} // the flag set already said what is wrong
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	switch {
+	case len(rest) > 1:
+		return "", &exitError{exitUsage, fmt.Errorf("%s: unexpected argument %q: see sofu-tools %s -h", fs.Name(), rest[1], fs.Name())}
+	case len(rest) == 1:
+		return rest[0], nil
+	}
+	return def, nil
+}
+
+func showVersion(args []string, stdout, stderr io.Writer) error {
+	if _, err := parse(flag.NewFlagSet("version", flag.ContinueOnError), args, "", stderr); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(stdout, version.Text("sofu-tools"))
+	return err
+}
+
+// place says where the configuration and the files of a daemon are.
+type place struct{ config, device, run, state string }
+
+// flags adds what says so to fs.
+func (p *place) flags(fs *flag.FlagSet) {
+	fs.StringVar(&p.config, "config", "/etc/config", "`DIR` of the UCI file named network")
+	fs.StringVar(&p.device, "device", "", "WAN `DEV`, instead of option device")
+	fs.StringVar(&p.run, "run-dir", control.DefaultDir, "`DIR` of the daemon's control socket")
+	fs.StringVar(&p.state, "state-dir", "/var/lib/sofu-proto", "`DIR` of the daemon's lease")
+}
+
+// sources are those of the interface.
+func (p *place) sources(iface string) check.Sources {
+	return check.Real(check.Sources{
+		Line:   func() (check.Line, error) { return readLine(p.config, iface, p.device) },
+		Status: func(ctx context.Context) (status.Status, error) { return readStatus(ctx, control.Path(p.run, iface)) },
+		Lease:  func() (*dhcp6.Saved, error) { return dhcp6.ReadSaved(filepath.Join(p.state, iface+".lease")) },
+	}, version.Text("sofu-tools"))
+}
+
+// statusWait is how long a daemon may take to tell its status.
+const statusWait = 2 * time.Second
+
+func readStatus(ctx context.Context, socket string) (s status.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWait)
+	defer cancel()
+	var doc bytes.Buffer
+	if err := control.Call(ctx, socket, "status", &doc); err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(doc.Bytes(), &s)
+}
+
+// readLine reads a line's section. What can be told in spite of an error is told.
+func readLine(dir, iface, device string) (check.Line, error) {
+	section, err := config.Load(dir, iface)
+	if err != nil {
+		return check.Line{Device: device}, err
+	}
+	common := section.Common(device)
+	options := softbank.FromSection(section)
+	return check.Line{
+		Device: common.Device, DUID: common.ClientID, EchoTarget: common.EchoTarget,
+		Source: options.Source,
+		Told: func(attributes []status.Attribute) check.Told {
+			echo, dns := softbank.Told(attributes)
+			return check.Told{EchoTarget: echo, DNS: dns}
+		},
+	}, section.Err()
+}
+
+func runCheck(args []string, stdout, stderr io.Writer) error {
+	fs := flag.NewFlagSet("check", flag.ContinueOnError)
+	fs.Usage = func() {
+		fmt.Fprintln(fs.Output(), "sofu-proto check [INTERFACE] [FLAGS]: INTERFACE is wan unless given")
+		fs.PrintDefaults()
+	}
+	var p place
+	p.flags(fs)
+	asJSON := fs.Bool("json", false, "print JSON")
+	iface, err := parse(fs, args, "wan", stderr)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r := check.Judge(check.Gather(ctx, iface, p.sources(iface), progress(stderr)))
+	if ctx.Err() != nil {
+		return &exitError{exitFailed, errors.New("check: interrupted")}
+	}
+	if *asJSON {
+		_, err = stdout.Write(r.JSON())
+	} else {
+		err = r.WriteText(stdout, isTerminal(stdout) && os.Getenv("NO_COLOR") == "")
+	}
+	if err != nil {
+		return err
+	}
+	switch r.Worst() {
+	case check.Fail:
+		return &exitError{code: exitNotUp}
+	case check.Warn:
+		return &exitError{code: exitWarned}
+	}
+	return nil
+}
+
+// progress is a line on a terminal that is gone at the end, nil elsewhere.
+func progress(w io.Writer) func(done, all int) {
+	if !isTerminal(w) {
+		return nil
+	}
+	return func(done, all int) {
+		const home, erase = "\r", "\x1b[K"
+		if done == all {
+			fmt.Fprint(w, home+erase)
+			return
+		}
+		fmt.Fprintf(w, "%schecking: %d of %d%s", home, done, all, erase)
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

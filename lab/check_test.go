@@ -1,0 +1,447 @@
+//go:build lab
+
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	stdnet "net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sofutobanku/internal/check"
+	"sofutobanku/internal/status"
+	"sofutobanku/lab/realisp"
+	"sofutobanku/lab/topo"
+)
+
+// The scenarios of this file break a line, each in one way, and let `sofu-proto check`
+// find out what it is: the cause that it names has to be the right one. A table tells
+// what was broken and what was said.
+
+// checked is a line that is broken and mended, and the table.
+type checked struct {
+	*testing.T
+	lab   *topo.Lab
+	net   realisp.Network
+	isp   *simulated
+	r     *router
+	names []stdnet.PacketConn // of the name servers
+	env   []string            // of check
+	table *table
+}
+
+// nameServer6 is the one that DHCPv6 tells; sofu-isp's RADIUS tells of two more.
+const nameServer6 = "2001:db8:a0::53"
+
+func nameServers(net realisp.Network) map[string]*topo.NS {
+	return map[string]*topo.NS{nameServer6: net.ISP, "198.51.100.53": net.Inet, "198.51.100.54": net.Inet}
+}
+
+// newChecked makes a line with name servers, and a router's device that is up, as netifd
+// would have it. Nothing runs on the router yet.
+func newChecked(t *testing.T, b *table, flags ...string) *checked {
+	lab, net := newLine(t)
+	c := &checked{T: t, lab: lab, net: net, table: b}
+	net.Router.Up(realisp.WAN)
+	net.ISP.Addr("core", nameServer6+"/128")
+	net.Inet.Addr("inet0", "198.51.100.53/32")
+	net.Inet.Addr("inet0", "198.51.100.54/32")
+	c.answerNames()
+	t.Cleanup(c.silenceNames)
+	c.isp = startSimulated(t, lab, net, realisp.Next, append([]string{"--dns", nameServer6}, flags...)...)
+	return c
+}
+
+// answerNames starts name servers that know nothing, and say so.
+func (c *checked) answerNames() {
+	c.Helper()
+	for server, ns := range nameServers(c.net) {
+		err := ns.Do(func() error {
+			conn, err := stdnet.ListenPacket("udp", stdnet.JoinHostPort(server, "53"))
+			if err != nil {
+				return err
+			}
+			c.names = append(c.names, conn)
+			go func() {
+				b := make([]byte, 512)
+				for {
+					n, from, err := conn.ReadFrom(b)
+					if err != nil {
+						return
+					}
+					if n > 2 {
+						b[2] |= 0x80 // an answer
+						conn.WriteTo(b[:n], from)
+					}
+				}
+			}()
+			return nil
+		})
+		if err != nil {
+			c.Fatal(err)
+		}
+	}
+}
+
+func (c *checked) silenceNames() {
+	for _, conn := range c.names {
+		conn.Close()
+	}
+	c.names = nil
+}
+
+// runCheck runs `sofu-proto check` and returns its report; the exit status has to fit.
+func runCheck(t *testing.T, ns *topo.NS, dir string, env []string) (r check.Report, took time.Duration) {
+	t.Helper()
+	start := time.Now()
+	p := ns.StartEnv(env, bin("sofu-proto"), "check", "wan", "--json", "--config", dir, "--run-dir", dir+"/run", "--state-dir", dir+"/state")
+	code := p.Wait(patience)
+	took = time.Since(start)
+	if err := json.Unmarshal([]byte(p.Output()), &r); err != nil {
+		t.Fatalf("check: %v\n%s", err, p.Output())
+	}
+	if want := map[check.Verdict]int{check.OK: 0, check.Warn: 6, check.Fail: 5}[r.Worst()]; code != want {
+		t.Errorf("exit status %d, want %d: %s", code, want, p.Output())
+	}
+	if took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	return r, took
+}
+
+// says lets check find out what is wrong, which has to be want, "" for nothing.
+func (c *checked) says(what, want string, verdict check.Verdict) {
+	c.Helper()
+	r, took := runCheck(c.T, c.net.Router, c.r.dir, c.env)
+	c.table.row(c.T, what, want, verdict, r, took)
+}
+
+// table is what was broken, and what was said.
+type table struct{ strings.Builder }
+
+func newTable(t *testing.T) *table {
+	b := &table{}
+	b.WriteString("\n| what is wrong | verdict | cause | seen | seconds |\n|---|---|---|---|---|")
+	t.Cleanup(func() { t.Log(b.String()) })
+	return b
+}
+
+func (b *table) row(t *testing.T, what, want string, verdict check.Verdict, r check.Report, took time.Duration) {
+	t.Helper()
+	name, seen := "", ""
+	if r.Cause != nil {
+		name = r.Cause.Name
+	}
+	for _, one := range r.Checks {
+		if one.Name == name {
+			seen = one.Seen
+		}
+	}
+	fmt.Fprintf(b, "\n| %s | %s | %s | %s | %.1f |", what, r.Worst(), name, seen, took.Seconds())
+	if name != want || r.Worst() != verdict {
+		var text strings.Builder
+		if err := r.WriteText(&text, false); err != nil {
+			t.Error(err)
+		}
+		t.Errorf("%s: cause %q with %s, want %q with %s:\n%s", what, name, r.Worst(), want, verdict, &text)
+	}
+}
+
+// drop drops what matches a tc filter when it comes in by a device.
+func drop(ns *topo.NS, device string, filter ...string) (mend func()) {
+	ns.Run("tc", "qdisc", "add", "dev", device, "clsact")
+	ns.Run(append(append([]string{"tc", "filter", "add", "dev", device, "ingress", "protocol", "ipv6"}, filter...), "action", "drop")...)
+	return func() { ns.Run("tc", "qdisc", "del", "dev", device, "clsact") }
+}
+
+// Filters of tc by the protocol behind the IPv6 header.
+var (
+	ofTunnel = []string{"u32", "match", "u8", "4", "0xff", "at", "6"}
+	// The tunnel encapsulation limit is a destination option.
+	ofEncapLimit = []string{"u32", "match", "u8", "60", "0xff", "at", "6"}
+)
+
+// firewall is a double of nft that knows these rules of the input chain, whose policy is
+// to drop, and of the forward chain: the lab kernel has no nftables.
+func (c *checked) firewall(input, forward string) (mend func()) {
+	c.Helper()
+	dir := c.lab.Dir("nft")
+	rules := c.lab.WriteFile(dir, "rules", fmt.Sprintf(`{"nftables":[
+{"chain":{"family":"inet","table":"fw4","name":"input","hook":"input","prio":0,"policy":"drop"}},
+{"rule":{"family":"inet","table":"fw4","chain":"input","expr":[%s]}},
+{"chain":{"family":"inet","table":"fw4","name":"forward","hook":"forward","prio":0,"policy":"accept"}},
+{"rule":{"family":"inet","table":"fw4","chain":"forward","expr":[%s]}}]}`, input, forward))
+	program := c.lab.WriteFile(dir, "nft", "#!/bin/sh\n[ \"$*\" = '-j list ruleset' ] && exec cat "+rules+"\n")
+	if err := os.Chmod(program, 0o755); err != nil {
+		c.Fatal(err)
+	}
+	c.env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+	return func() { c.env = nil }
+}
+
+const (
+	acceptAnswers = `{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["established",{"accept":null}],["related",{"accept":null}]]}}}`
+	acceptAll     = `{"accept":null}`
+	dropAll       = `{"drop":null}`
+	clampMSS      = `{"mangle":{"key":{"tcp option":{"name":"maxseg","field":"size"}},"value":{"rt":{"key":"mtu"}}}}`
+)
+
+// TestCheckUp: a line that is up is broken and mended in one way after the other.
+func TestCheckUp(t *testing.T) {
+	c := newChecked(t, newTable(t))
+	router, isp := c.net.Router, c.net.ISP
+	c.r = startRouter(t, c.lab, router, c.isp.UCI())
+	up := func() { c.r.awaitUp(c.isp.Now()) }
+	run := func(argv ...string) func() { return func() { router.Run(argv...) } }
+	again := func() { // start over
+		before := c.r.await("a status", func(status.Status) bool { return true }).Counters["dhcp6.sent.solicit"]
+		c.r.Signal(syscall.SIGUSR2)
+		c.r.await("a new Solicit", func(s status.Status) bool { return s.Counters["dhcp6.sent.solicit"] > before })
+		up()
+	}
+	up()
+	for _, tt := range []struct {
+		name    string
+		wrong   func() (mend func())
+		cause   string
+		verdict check.Verdict
+	}{
+		{"nothing", func() func() { return func() {} }, "", check.OK},
+		{"no carrier", func() func() {
+			isp.Down(realisp.Port)
+			c.r.await("the loss of the link", func(s status.Status) bool { return s.State == "down" })
+			return func() { isp.Up(realisp.Port); up() }
+		}, "link", check.Fail},
+		{"no device of that name", func() func() {
+			run("ip", "link", "set", realisp.WAN, "down")()
+			run("ip", "link", "set", realisp.WAN, "name", "away0")()
+			c.r.await("the loss of the device", func(s status.Status) bool { return s.State == "down" })
+			return func() { run("ip", "link", "set", "away0", "name", realisp.WAN)(); router.Up(realisp.WAN); up() }
+		}, "link", check.Fail},
+		{"the router steps down", func() func() {
+			c.isp.ctl("ra-lifetime 0")
+			c.r.await("no router", func(s status.Status) bool { return len(s.WAN.Routers) == 0 })
+			return func() { c.isp.ctl("ra-lifetime 1800"); up() }
+		}, "router", check.Fail},
+		{"the router is silent", func() func() { c.isp.ctl("silent ra"); return func() { c.isp.ctl("speak ra") } }, "router", check.Warn},
+		{"the default route is gone", func() func() {
+			run("ip", "-6", "route", "del", "default")()
+			return again
+		}, "source", check.Fail},
+		{"rejected while up", func() func() {
+			c.isp.ctl("reject maintenance")
+			c.r.Signal(syscall.SIGUSR1)
+			c.r.await("the rejection", func(s status.Status) bool { return s.Error != nil })
+			return func() {
+				c.isp.ctl("accept")
+				c.r.Signal(syscall.SIGUSR1)
+				c.r.await("no error", func(s status.Status) bool { return s.Error == nil })
+			}
+		}, "auth", check.Warn},
+		{"the tunnel's device is gone", func() func() { run("ip", "link", "del", "wan-4")(); return again }, "tunnel", check.Fail},
+		{"the tunnel's device is down", func() func() { run("ip", "link", "set", "wan-4", "down")(); return again }, "tunnel", check.Fail},
+		{"the tunnel's MTU is too large", func() func() { run("ip", "link", "set", "wan-4", "mtu", "1500")(); return again }, "tunnel", check.Warn},
+		{"the firewall drops protocol 4", func() func() {
+			mend := drop(router, realisp.WAN, ofTunnel...)
+			c.firewall(dropAll, clampMSS)
+			return func() { mend(); c.env = nil }
+		}, "firewall", check.Fail},
+		{"the firewall accepts answers alone", func() func() { return c.firewall(acceptAnswers, clampMSS) }, "firewall", check.Warn},
+		{"a firewall that leaves segment sizes alone", func() func() { return c.firewall(acceptAll, acceptAll) }, "mss", check.Warn},
+		{"a firewall in order", func() func() { return c.firewall(acceptAll, clampMSS) }, "", check.OK},
+		{"the far end is silent", func() func() { return drop(isp, realisp.Port, "flower", "dst_ip", c.isp.BR.String()) }, "br", check.Fail},
+		{"protocol 4 is dropped on the way", func() func() { return drop(isp, realisp.Port, ofTunnel...) }, "ipv4", check.Fail},
+		{"a hop of MTU 1280", func() func() { return drop(isp, realisp.Port, "basic", "match", "cmp(u16 at 4 layer 1 gt 1240)") }, "mtu", check.Warn},
+		{"no name server answers", func() func() { c.silenceNames(); return c.answerNames }, "dns", check.Fail},
+		{"no name server answers by IPv6", func() func() { return drop(isp, realisp.Port, "flower", "dst_ip", nameServer6) }, "dns", check.Warn},
+		{"another client asks for a prefix", func() func() {
+			stop := c.solicitAsAnother()
+			return stop
+		}, "segment", check.Warn},
+		{"the daemon was ended", func() func() {
+			c.r.Signal(syscall.SIGTERM)
+			c.r.Wait(patience)
+			return func() { c.r.start(); up() }
+		}, "daemon", check.Fail},
+	} {
+		mend := tt.wrong()
+		c.says(tt.name, tt.cause, tt.verdict)
+		mend()
+	}
+	c.says("nothing any more", "", check.OK)
+}
+
+// solicitAsAnother is another router on the segment that asks for a prefix.
+func (c *checked) solicitAsAnother() (stop func()) {
+	c.Helper()
+	c.net.ISP.Run("ip", "link", "add", "link", realisp.Port, "name", "other0", "type", "macvlan", "mode", "bridge")
+	c.net.ISP.Up("other0")
+	var conn stdnet.Conn
+	c.lab.Eventually(patience, "an address of the other router", func() error {
+		return c.net.ISP.Do(func() (err error) {
+			conn, err = stdnet.Dial("udp6", "[ff02::1:2%other0]:547")
+			return err
+		})
+	})
+	over := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(300 * time.Millisecond):
+				conn.Write([]byte{1, 0, 0, 7, 0, 25, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}) // Solicit, IA_PD
+			}
+		}
+	}()
+	return func() {
+		close(over)
+		conn.Close()
+		c.net.ISP.DelLink("other0")
+	}
+}
+
+// TestCheckStart: a line that does not come up.
+func TestCheckStart(t *testing.T) {
+	all := newTable(t)
+	for _, tt := range []struct {
+		name    string
+		carrier string              // a command to it
+		change  func(string) string // of the configuration
+		drop    []string            // a filter at the carrier
+		cause   string
+		verdict check.Verdict            // Fail unless it is said
+		until   func(status.Status) bool // when it is looked at
+	}{
+		{name: "no router and no server", carrier: "silent all", cause: "router"},
+		{name: "no router advertises itself", carrier: "silent ra", cause: "router"},
+		{name: "no DHCPv6 server", carrier: "silent dhcp6", cause: "lease"},
+		{name: "no prefix is left", carrier: "refuse NoPrefixAvail", cause: "lease"},
+		{name: "a DUID of another kind", change: option("clientid", "0004000102030405060708090a0b0c0d0e0f"), cause: "duid"},
+		{name: "RADIUS is silent", carrier: "silent radius", cause: "auth",
+			until: func(s status.Status) bool { return s.Counters["radius.sent.access-request"] > 1 }},
+		{name: "rejected", carrier: "reject no contract", cause: "auth",
+			until: func(s status.Status) bool { return s.Error != nil }},
+		{name: "another password", change: replace("made-up password", "wrong password"), cause: "auth",
+			until: func(s status.Status) bool { return s.Error != nil }},
+		{name: "another shared secret", change: replace("made-up shared secret", "wrong secret"), cause: "auth",
+			until: func(s status.Status) bool { return s.Counters["radius.sent.access-request"] > 1 }},
+		{name: "another server", change: replace("2001:db8:a0::1812", "2001:db8:a0::1813"), cause: "auth",
+			until: func(s status.Status) bool { return s.Counters["radius.sent.access-request"] > 1 }},
+		{name: "an encapsulation limit, and a far end that drops it", change: option("encaplimit", "4"), drop: ofEncapLimit, cause: "tunnel",
+			until: func(s status.Status) bool { return s.Tunnel != nil }},
+		{name: "an encapsulation limit", change: option("encaplimit", "4"), cause: "tunnel", verdict: check.Warn,
+			until: func(s status.Status) bool { return s.Tunnel != nil && s.Tunnel.EchoMS != nil }},
+		{name: "an option that cannot be", change: replace("'next'", "'nxet'"), cause: "config"},
+		{name: "another device", change: replace("'wan0'", "'wan9'"), cause: "link"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newChecked(t, all)
+			if tt.carrier != "" {
+				c.isp.ctl("%s", tt.carrier)
+			}
+			if tt.drop != nil {
+				drop(c.net.ISP, realisp.Port, tt.drop...)
+			}
+			if tt.verdict == "" {
+				tt.verdict = check.Fail
+			}
+			uci := c.isp.UCI()
+			if tt.change != nil {
+				uci = tt.change(uci)
+			}
+			if tt.cause == "config" {
+				dir := c.lab.Dir("router")
+				c.lab.WriteFile(dir, "network", uci)
+				r, took := runCheck(t, c.net.Router, dir, nil)
+				all.row(t, tt.name, tt.cause, tt.verdict, r, took)
+				return
+			}
+			c.r = startRouter(t, c.lab, c.net.Router, uci)
+			until := tt.until
+			if until == nil {
+				until = func(s status.Status) bool { return s.State == "down" || s.Counters["dhcp6.sent.solicit"] > 0 }
+			}
+			c.r.await("what is to be looked at", until)
+			c.says(tt.name, tt.cause, tt.verdict)
+		})
+	}
+}
+
+func option(name, value string) func(string) string {
+	return func(uci string) string { return uci + "\toption " + name + " '" + value + "'\n" }
+}
+
+func replace(old, with string) func(string) string {
+	return func(uci string) string { return strings.Replace(uci, old, with, 1) }
+}
+
+// TestCheckClient: another DHCPv6 client of this machine has the port.
+func TestCheckClient(t *testing.T) {
+	c := newChecked(t, newTable(t))
+	var conn stdnet.PacketConn
+	if err := c.net.Router.Do(func() (err error) {
+		conn, err = stdnet.ListenPacket("udp6", "[::]:546")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c.r = startRouter(t, c.lab, c.net.Router, c.isp.UCI())
+	c.r.await("the error", func(s status.Status) bool { return s.Error != nil && s.Error.Code == "DHCP_SOCKET" })
+	c.says("another DHCPv6 client on this machine", "daemon", check.Fail)
+}
+
+// TestCheckRenewal: the server is gone, and the lease goes to its end.
+func TestCheckRenewal(t *testing.T) {
+	c := newChecked(t, newTable(t), "--t1", "8s", "--t2", "12s", "--preferred", "14s", "--valid", "60s")
+	c.r = startRouter(t, c.lab, c.net.Router, c.isp.UCI())
+	c.r.awaitUp(c.isp.Now())
+	c.isp.ctl("silent dhcp6")
+	c.r.await("a lease that is over soon", func(s status.Status) bool { return s.Prefix != nil && *s.Prefix.Preferred == 0 })
+	c.says("the lease is not renewed", "lease", check.Warn)
+}
+
+// TestCheckModule: the kernel has no ip6_tunnel.
+func TestCheckModule(t *testing.T) {
+	c := newChecked(t, newTable(t), "--no-br")
+	mend := unloadModule(t, c.net.Router)
+	if mend == nil {
+		t.Skip("this kernel is not the test's own")
+	}
+	defer mend()
+	c.r = startRouter(t, c.lab, c.net.Router, c.isp.UCI())
+	c.r.await("the error", func(s status.Status) bool { return s.Error != nil && s.Error.Code == "NO_IP6TNL" })
+	c.says("the kernel has no ip6_tunnel", "module", check.Fail)
+}
+
+// TestCheckRival: another router on the line has the only prefix that there is. On a line
+// of real servers, in order, check also finds nothing wrong.
+func TestCheckRival(t *testing.T) {
+	lab, net := newLine(t)
+	isp := realisp.Start(lab, net, dictionary, realisp.Default(realisp.Next))
+	rival := lab.NS("rival")
+	lab.Link(rival.Port(realisp.WAN, "00:00:5e:00:53:99"), net.ISP.Port("rival0", ""), topo.Cable{})
+	net.ISP.Run("ip", "link", "set", "rival0", "master", realisp.Bridge)
+	net.ISP.Up("rival0")
+	rival.Forward()
+	other := startRouter(t, lab, rival, isp.UCI())
+	other.await("its prefix", func(s status.Status) bool { return s.Prefix != nil })
+
+	net.Router.Up(realisp.WAN)
+	r := startRouter(t, lab, net.Router, isp.UCI())
+	r.await("a link", func(s status.Status) bool { return s.Counters["dhcp6.sent.solicit"] > 1 })
+	report, took := runCheck(t, net.Router, r.dir, nil)
+	newTable(t).row(t, "another router has the prefix", "segment", check.Fail, report, took)
+}
+
+// unloadModule makes the kernel one without ip6_tunnel, nil where it is not ours.
+func unloadModule(t *testing.T, ns *topo.NS) (mend func()) {
+	t.Helper()
+	o := openWrt{t: t, ns: ns}
+	return o.unloadTunnel()
+}
