@@ -49,9 +49,11 @@ const usage = `sofu-tools finds out why a line does not work. sofu-proto runs it
         solicit routers and print what they advertise, field by field
   sofu-proto probe dhcp6|dhcp4|radius [INTERFACE] [--json]
         one exchange, packet by packet
-  sofu-proto ping6 ADDRESS, sofu-proto traceroute6 ADDRESS
-        echo requests; to ff02::1%DEV they tell who is on the link
-  sofu-proto pmtu [INTERFACE]
+  sofu-proto ping6 ADDRESS [-c TIMES] [-s BYTES] [--json]
+        ask for echoes; of ff02::1%DEV: who is on the link
+  sofu-proto traceroute6 ADDRESS [--json]
+        the routers on the way
+  sofu-proto pmtu [INTERFACE] [--target ADDRESS] [--json]
         the largest packets that pass to the BR and through the tunnel
   sofu-proto nd [DEV] [-a] [-r] [-p] [--json]
         neighbours, default routers and prefixes, as the kernel knows them
@@ -60,6 +62,7 @@ const usage = `sofu-tools finds out why a line does not work. sofu-proto runs it
   sofu-proto learn FILE|DEV
         print the interface that asks as the unit in a capture does
   sofu-proto version
+        print version, Go version and platform
 
 Each command explains its flags with -h. Nothing takes a lease or gets in the way of
 a running daemon.

@@ -1,0 +1,9 @@
+package main
+
+import (
+	"testing"
+
+	"sofutobanku/internal/budget"
+)
+
+func TestSize(t *testing.T) { budget.Hold(t, ".", "../sofu-proto/goflags") }
