@@ -30,7 +30,7 @@ lint:
 	@lab/setup test
 	@echo '== go mod verify, gofmt, go vet, staticcheck, shellcheck'
 	@for dir in . openwrt/tools; do (cd $$dir && go mod verify >/dev/null) || exit 1; done
-	@files=$$(gofmt -l cmd docs internal lab luci openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
+	@files=$$(gofmt -l cmd docs internal lab luci/*.go luci/lmo openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	@go vet ./... && go vet -tags lab ./lab/...
 	@go tool staticcheck ./... && go tool staticcheck -tags lab ./lab/...
 	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run lab/footprint/run lab/footprint/bytes lab/qemu/run openwrt/dist openwrt/postinst docs/sofu-proto.bash \
@@ -98,7 +98,7 @@ soak:
 
 build:
 	@mkdir -p out
-	@$(BUILD) -o out/ ./cmd/sofu-proto ./cmd/sofu-isp
+	@$(BUILD) -o out/ ./cmd/sofu-proto ./cmd/sofu-tools ./cmd/sofu-isp
 
 dist:
 	@lab/setup dist

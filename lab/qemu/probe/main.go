@@ -42,6 +42,9 @@ func main() {
 		{"multicast", multicast},
 		{"ancillary", ancillary},
 		{"offender", offender},
+		{"neighbours", neighbours},
+		{"packetopt", packetOptions},
+		{"dontfrag", dontFragment},
 		{"exec", execSelf},
 	} {
 		if err := fault.look(); err != nil {
@@ -281,6 +284,35 @@ func offender() error {
 		return fmt.Errorf("the datagram was refused by %x, not by ::1", a)
 	}
 	return nil
+}
+
+// neighbours: RTM_GETNEIGH, the neighbour cache, reaches the kernel.
+func neighbours() error {
+	return request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP, make([]byte, unix.SizeofNdMsg))
+}
+
+// packetOptions: a packet socket has the options of packet(7).
+func packetOptions() error {
+	s, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	return errors.Join(
+		os.NewSyscallError("PACKET_AUXDATA", unix.SetsockoptInt(s, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1)),
+		os.NewSyscallError("PACKET_ADD_MEMBERSHIP", unix.SetsockoptPacketMreq(s, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
+			&unix.PacketMreq{Ifindex: 1, Type: unix.PACKET_MR_ALLMULTI})),
+	)
+}
+
+// dontFragment: a datagram may be kept from being fragmented (RFC 3542 11.2).
+func dontFragment() error {
+	s, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	return os.NewSyscallError("IPV6_DONTFRAG", unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1))
 }
 
 // loopback is up in a namespace that has just been made, and has its addresses.
