@@ -25,8 +25,8 @@ _sofu_proto() {
 	run) flags='-config -device -interface -run-dir -state-dir -v' ;;
 	status) flags='-interface -json -run-dir -watch' ;;
 	version) flags='' ;;
-	check) flags='-config -device -json -run-dir -state-dir' ;;
-	report) flags='-config -device -o -run-dir -state-dir -unknown' ;;
+	check) flags='-config -device -interface -json -run-dir -state-dir' ;;
+	report) flags='-config -device -interface -o -run-dir -state-dir -unknown' ;;
 	rtsol) flags='-1 -json -w -watch' ;;
 	probe) flags='-config -device -information -json -run-dir -state-dir -vendor-class -w' ;;
 	ping6) flags='-I -S -c -i -json -s -t -w' ;;
@@ -34,7 +34,7 @@ _sofu_proto() {
 	pmtu) flags='-I -config -device -json -run-dir -state-dir -target' ;;
 	nd) flags='-a -json -p -r' ;;
 	capture) flags='-config -o -port -promisc -redact -s -w' ;;
-	learn) flags='-config -port -promisc -w' ;;
+	learn) flags='-config -json -port -promisc -w' ;;
 	esac
 	case $word in
 	-*) mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$word") ;;

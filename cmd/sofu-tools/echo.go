@@ -54,19 +54,26 @@ func (f *echoFlags) flags(fs *flag.FlagSet, wait float64) {
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON, a line each")
 }
 
-// listen opens the socket.
-func (f *echoFlags) listen(command string) (*icmp6.Socket, error) {
+// begin parses the arguments and opens the socket.
+func (f *echoFlags) begin(fs *flag.FlagSet, args []string, stderr io.Writer) (target netip.Addr, conn *icmp6.Socket, err error) {
+	arg, err := parse(fs, args, "", stderr)
+	if err != nil {
+		return target, nil, err
+	}
+	if target, err = target6(fs.Name(), arg); err != nil {
+		return target, nil, err
+	}
 	if f.size < icmp6.MinSize || f.size > icmp6.MaxSize {
-		return nil, &exitError{exitUsage, fmt.Errorf("%s: -s %d: want %d to %d", command, f.size, icmp6.MinSize, icmp6.MaxSize)}
+		return target, nil, &exitError{exitUsage, fmt.Errorf("%s: -s %d: want %d to %d", fs.Name(), f.size, icmp6.MinSize, icmp6.MaxSize)}
 	}
 	var source netip.Addr
 	if f.source != "" {
-		var err error
 		if source, err = netip.ParseAddr(f.source); err != nil {
-			return nil, &exitError{exitUsage, fmt.Errorf("%s: -S: %w", command, err)}
+			return target, nil, &exitError{exitUsage, fmt.Errorf("%s: -S: %w", fs.Name(), err)}
 		}
 	}
-	return icmp6.Listen(f.device, source)
+	conn, err = icmp6.Listen(f.device, source)
+	return target, conn, err
 }
 
 func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
@@ -94,15 +101,7 @@ func runPing6(args []string, stdout, stderr io.Writer) error {
 	count := fs.Int("c", 3, "send so many requests, `0` until ctrl-C")
 	interval := fs.Float64("i", 1, "`SECONDS` between requests")
 	hopLimit := fs.Int("t", 0, "hop `LIMIT` of the requests, 1 to 255")
-	arg, err := parse(fs, args, "", stderr)
-	if err != nil {
-		return err
-	}
-	target, err := target6("ping6", arg)
-	if err != nil {
-		return err
-	}
-	conn, err := f.listen("ping6")
+	target, conn, err := f.begin(fs, args, stderr)
 	if err != nil {
 		return err
 	}
@@ -179,14 +178,12 @@ func runTraceroute6(args []string, stdout, stderr io.Writer) error {
 	f.flags(fs, 2)
 	most := fs.Int("m", 30, "hop `LIMIT` to end at, 1 to 255")
 	queries := fs.Int("q", 3, "send so many `REQUESTS` with each hop limit, 1 to 10")
-	arg, err := parse(fs, args, "", stderr)
+	target, conn, err := f.begin(fs, args, stderr)
 	if err != nil {
 		return err
 	}
-	target, err := target6("traceroute6", arg)
+	defer conn.Close()
 	switch {
-	case err != nil:
-		return err
 	case target.IsMulticast():
 		return &exitError{exitUsage, errors.New("traceroute6: there is no single way to a multicast address")}
 	case *most < 1 || *most > 255:
@@ -194,11 +191,6 @@ func runTraceroute6(args []string, stdout, stderr io.Writer) error {
 	case *queries < 1 || *queries > 10:
 		return &exitError{exitUsage, fmt.Errorf("traceroute6: -q %d: want 1 to 10", *queries)}
 	}
-	conn, err := f.listen("traceroute6")
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cfg := icmp6.TraceConfig{Target: target, MaxHops: *most, Queries: *queries, Wait: duration(f.wait), Size: f.size}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	crand "crypto/rand"
 	"encoding/json"
@@ -161,36 +162,64 @@ func (p *prober) wan() (*net.Interface, error) {
 	return ifi, nil
 }
 
-// asked sends a message every second until an answer has come, and gives every answer
-// that comes within the wait, or a second after the first, to hear.
-func asked(ctx context.Context, p *prober, send func() error, read func(deadline time.Time) error) error {
-	end := time.Now().Add(p.wait)
-	answered := false
+// question is a message that every server may answer.
+type question struct {
+	message  []byte
+	to       string
+	id       []byte // the transaction id, which answers repeat
+	at       int    // where it is in them
+	describe func([]byte, dissect.Vendor) dissect.Field
+	send     func() error
+	// read waits for a packet until deadline, when it returns os.ErrDeadlineExceeded.
+	read func(b []byte, deadline time.Time) (n int, from string, err error)
+}
+
+// ask sends the message every second until an answer has come, shows what comes within
+// the wait or a second after the first answer, and counts the servers.
+func (x *exchange) ask(ctx context.Context, wait time.Duration, q question) (servers int, err error) {
+	end := time.Now().Add(wait)
+	answered := map[string]bool{}
+	b := make([]byte, 1<<16)
 	for time.Now().Before(end) && ctx.Err() == nil {
-		if !answered {
-			if err := send(); err != nil {
-				return err
+		if len(answered) == 0 {
+			if err := q.send(); err != nil {
+				return 0, fmt.Errorf("probe: %w", err)
 			}
+			x.show("sent", q.to, q.describe(q.message, vendor), "")
 		}
-		until := time.Now().Add(time.Second)
-		if until.After(end) {
-			until = end
-		}
-		for ctx.Err() == nil {
-			err := read(until)
+		for until := earlier(end, time.Now().Add(time.Second)); ctx.Err() == nil; {
+			n, from, err := q.read(b, until)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
 			if err != nil {
-				return err
+				return 0, fmt.Errorf("probe: %w", err)
 			}
-			if !answered {
-				answered = true
+			why := ""
+			if n < q.at+len(q.id) || !bytes.Equal(b[q.at:q.at+len(q.id)], q.id) {
+				why = "another transaction id"
+			}
+			x.show("received", from, q.describe(b[:n], vendor), why)
+			if why != "" {
+				continue
+			}
+			if len(answered) == 0 {
 				end = earlier(end, time.Now().Add(time.Second))
 				until = end
 			}
+			answered[from] = true
 		}
 	}
+	return len(answered), nil
+}
+
+// conclude is the end of an exchange that takes no lease; none is what silence means.
+func (x *exchange) conclude(servers int, none string) error {
+	if servers == 0 {
+		x.verdict("silence: " + none)
+		return &exitError{code: exitNotUp}
+	}
+	x.verdict(fmt.Sprintf("%d answered; no lease was taken", servers))
 	return nil
 }
 
@@ -223,42 +252,23 @@ func probeDHCP6(ctx context.Context, x *exchange, p *prober) error {
 
 	m := p.solicit(ifi.HardwareAddr)
 	to := &net.UDPAddr{IP: net.ParseIP("ff02::1:2"), Port: dhcpv6.DefaultServerPort, Zone: ifi.Name}
-	b := make([]byte, 1<<16)
-	servers := map[string]bool{}
-	err = asked(ctx, p, func() error {
-		message := m.ToBytes()
-		if _, err := conn.WriteToUDP(message, to); err != nil {
-			return fmt.Errorf("probe: %w", err)
-		}
-		x.show("sent", to.String(), dissect.DHCPv6(message, vendor), "")
-		return nil
-	}, func(deadline time.Time) error {
-		for {
+	message := m.ToBytes()
+	servers, err := x.ask(ctx, p.wait, question{
+		message: message, to: to.String(), id: m.TransactionID[:], at: 1, describe: dissect.DHCPv6,
+		send: func() error {
+			_, err := conn.WriteToUDP(message, to)
+			return err
+		},
+		read: func(b []byte, deadline time.Time) (int, string, error) {
 			conn.SetReadDeadline(deadline)
 			n, from, err := conn.ReadFromUDP(b)
-			if err != nil {
-				return err
-			}
-			why := ""
-			if n < 4 || [3]byte(b[1:4]) != m.TransactionID {
-				why = "another transaction id"
-			}
-			x.show("received", from.String(), dissect.DHCPv6(b[:n], vendor), why)
-			if why == "" {
-				servers[from.String()] = true
-				return nil
-			}
-		}
+			return n, from.String(), err
+		},
 	})
 	if err != nil {
 		return err
 	}
-	if len(servers) == 0 {
-		x.verdict("silence: no DHCPv6 server answers on " + ifi.Name)
-		return &exitError{code: exitNotUp}
-	}
-	x.verdict(fmt.Sprintf("%d answered; no lease was taken", len(servers)))
-	return nil
+	return x.conclude(servers, "no DHCPv6 server answers on "+ifi.Name)
 }
 
 // solicit is the message that asks.
@@ -312,42 +322,20 @@ func probeDHCP4(ctx context.Context, x *exchange, p *prober) error {
 	if err != nil {
 		return fmt.Errorf("probe: a Discover: %w", err)
 	}
-	b := make([]byte, 1<<16)
-	servers := map[string]bool{}
-	err = asked(ctx, p, func() error {
-		message := m.ToBytes()
-		if err := conn.Broadcast(message); err != nil {
-			return err
-		}
-		x.show("sent", "255.255.255.255:67", dissect.DHCPv4(message, vendor), "")
-		return nil
-	}, func(deadline time.Time) error {
-		for {
+	message := m.ToBytes()
+	servers, err := x.ask(ctx, p.wait, question{
+		message: message, to: "255.255.255.255:67", id: m.TransactionID[:], at: 4, describe: dissect.DHCPv4,
+		send: func() error { return conn.Broadcast(message) },
+		read: func(b []byte, deadline time.Time) (int, string, error) {
 			conn.SetReadDeadline(deadline)
 			n, from, err := conn.Read(b)
-			if err != nil {
-				return err
-			}
-			why := ""
-			if n < 8 || [4]byte(b[4:8]) != m.TransactionID {
-				why = "another transaction id"
-			}
-			x.show("received", from.String(), dissect.DHCPv4(b[:n], vendor), why)
-			if why == "" {
-				servers[from.String()] = true
-				return nil
-			}
-		}
+			return n, from.String(), err
+		},
 	})
 	if err != nil {
 		return err
 	}
-	if len(servers) == 0 {
-		x.verdict("silence: no DHCPv4 server answers on " + ifi.Name + ", as on a line without Hikari Denwa")
-		return &exitError{code: exitNotUp}
-	}
-	x.verdict(fmt.Sprintf("%d answered; no lease was taken", len(servers)))
-	return nil
+	return x.conclude(servers, "no DHCPv4 server answers on "+ifi.Name+", as on a line without Hikari Denwa")
 }
 
 // probeRADIUS asks as the daemon does, by its client.

@@ -216,7 +216,6 @@ func TestUnprivileged(t *testing.T) {
 // liar is a Conn whose answers are forged.
 type liar struct {
 	Conn
-	sent []sent
 	give func(sent) []Answer
 	have []Answer
 }
