@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/net/bpf"
 
+	"sofutobanku/internal/checksum"
 	"sofutobanku/internal/link/linktest"
 	"sofutobanku/internal/pcapng"
 )
@@ -42,13 +43,13 @@ func TestFrame(t *testing.T) {
 		ip := p.Data[headerEther:]
 		pseudo, body, proto := append(f.Src.AsSlice(), f.Dst.AsSlice()...), ip[min(len(ip), headerIPv6):], ip[6]
 		if f.Src.Is4() {
-			if checksum(ip[:headerIPv4]) != 0 {
+			if checksum.Of(ip[:headerIPv4]) != 0 {
 				t.Errorf("%v: header checksum", &f)
 			}
 			body, proto = ip[headerIPv4:], ip[9]
 		}
 		pseudo = append(binary.BigEndian.AppendUint32(pseudo, uint32(len(body))), 0, 0, 0, proto)
-		if checksum(pseudo, body) != 0 {
+		if checksum.Of(pseudo, body) != 0 {
 			t.Errorf("%v: checksum", &f)
 		}
 	}
@@ -237,12 +238,8 @@ func TestSocket(t *testing.T) {
 
 	var sock *Socket
 	var err error
-	ns.Do(func() {
-		var ifi *net.Interface
-		if ifi, err = net.InterfaceByName("wan"); err == nil {
-			sock, err = Open(ifi, []uint16{1812}, true)
-		}
-	})
+	ifi := ns.Interface("wan")
+	ns.Do(func() { sock, err = Open(ifi, []uint16{1812}, false) })
 	ns.Must(err)
 	defer sock.Close()
 	send := func(from *linktest.Namespace, to, payload string) {
@@ -301,11 +298,28 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-func TestOpenErrors(t *testing.T) {
-	lo, err := net.InterfaceByName("lo")
-	if err != nil {
-		t.Fatal(err)
+// TestPromiscuous: the device is so while the socket is open, and not after.
+func TestPromiscuous(t *testing.T) {
+	ns := linktest.New(t)
+	ns.Veth("wan", macR, ns, "isp", macC)
+	ifi := ns.Interface("wan")
+	for _, want := range []bool{false, true} {
+		var sock *Socket
+		var err error
+		ns.Do(func() { sock, err = Open(ifi, nil, want) })
+		ns.Must(err)
+		is := func() bool { return bytes.Contains(ns.IP("-d", "link", "show", "wan"), []byte("promiscuity 1")) }
+		if is() != want {
+			t.Errorf("open: promiscuous %v, want %v", is(), want)
+		}
+		if err := sock.Close(); err != nil || is() {
+			t.Errorf("closed: promiscuous %v, error %v", is(), err)
+		}
 	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	lo := &net.Interface{Index: 1, Name: "lo"}
 	if _, err := Open(lo, nil, false); err == nil || !strings.Contains(err.Error(), "device lo: it has no MAC address") {
 		t.Errorf("lo: %v", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sofutobanku/internal/checksum"
 	"sofutobanku/internal/pcapng"
 )
 
@@ -222,7 +223,7 @@ func (f *Frame) Encode() []byte {
 	pseudo := append(f.Src.AsSlice(), f.Dst.AsSlice()...)
 	pseudo = be.AppendUint32(pseudo, uint32(len(payload)))
 	pseudo = append(pseudo, 0, 0, 0, proto)
-	c := checksum(pseudo, payload)
+	c := checksum.Of(pseudo, payload)
 	if c == 0 && proto == protoUDP { // where it means that there is none
 		c = 0xffff
 	}
@@ -235,7 +236,7 @@ func (f *Frame) Encode() []byte {
 		ip = be.AppendUint16(ip, uint16(headerIPv4+len(payload)))
 		ip = append(ip, 0, 0, 0, 0, f.HopLimit, proto, 0, 0)
 		ip = append(append(ip, f.Src.AsSlice()...), f.Dst.AsSlice()...)
-		be.PutUint16(ip[10:], checksum(ip))
+		be.PutUint16(ip[10:], checksum.Of(ip))
 		return append(append(b, ip...), payload...)
 	}
 	b = be.AppendUint16(b, etherIPv6)
@@ -244,24 +245,6 @@ func (f *Frame) Encode() []byte {
 	b = append(b, proto, f.HopLimit)
 	b = append(append(b, f.Src.AsSlice()...), f.Dst.AsSlice()...)
 	return append(b, payload...)
-}
-
-// checksum is the Internet checksum (RFC 1071) of parts, of which only the last may be
-// of odd length.
-func checksum(parts ...[]byte) uint16 {
-	var s uint32
-	for _, b := range parts {
-		for ; len(b) > 1; b = b[2:] {
-			s += uint32(binary.BigEndian.Uint16(b))
-		}
-		if len(b) == 1 {
-			s += uint32(b[0]) << 8
-		}
-	}
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return ^uint16(s)
 }
 
 var dhcpv6Names = map[byte]string{

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Addr is what stands for an address; its zone goes.
@@ -71,6 +72,9 @@ func (r *Redactor) Words(s string) string {
 
 // replace is what stands for one word.
 func (r *Redactor) replace(s string) string {
+	if isDate(s) {
+		return s
+	}
 	if text, ok := r.station(s); ok {
 		return text
 	}
@@ -88,24 +92,37 @@ func (r *Redactor) replace(s string) string {
 		}
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
-		if a = r.Addr(a); len(s) == 39 {
-			return a.StringExpanded()
+		if expanded := a.StringExpanded(); strings.EqualFold(s, expanded) && s != a.String() {
+			return r.Addr(a).StringExpanded()
 		}
-		return a.String()
+		return r.Addr(a).String()
 	}
 	if a, err := netip.ParseAddrPort(s); err == nil {
 		return netip.AddrPortFrom(r.Addr(a.Addr()), a.Port()).String()
 	}
-	if isDate(s) {
-		return s
-	}
 	if digits := strings.ReplaceAll(s, "-", ""); len(digits) >= longNumber && strings.Trim(digits, "0123456789") == "" {
 		return r.Number(digits)
 	}
-	if strings.Count(s, ":") > 1 || strings.Count(s, ".") > 2 && strings.Trim(s, "0123456789.") == "" || hexRun(s) >= 8 {
+	if before, after, ok := strings.Cut(s, ":"); ok && !strings.Contains(after, ":") {
+		return r.replace(before) + ":" + r.replace(after)
+	}
+	if strings.Contains(s, ":") || dotted(s) || hexRun(s) >= 8 {
 		return leftOut
 	}
 	return s
+}
+
+// dotted tells what may have an IPv4 address in it: four labels and more, of which two that
+// follow each other are numbers.
+func dotted(s string) bool {
+	labels := strings.Split(s, ".")
+	number := func(label string) bool { return label != "" && strings.Trim(label, "0123456789") == "" }
+	for i := range labels[1:] {
+		if len(labels) > 3 && number(labels[i]) && number(labels[i+1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // station replaces a MAC address in its usual forms.
@@ -124,9 +141,14 @@ func (r *Redactor) station(s string) (string, bool) {
 	return mac.String(), true
 }
 
-// isDate tells 2026-04-01 from a telephone number.
+// isDate tells 2026-04-01 and 12:34:56 from telephone numbers and addresses.
 func isDate(s string) bool {
-	return len(s) == len("2026-04-01") && strings.HasPrefix(s, "20") && s[4] == '-' && s[7] == '-'
+	for _, layout := range []string{time.DateOnly, time.TimeOnly} {
+		if _, err := time.Parse(layout, s); err == nil && len(s) == len(layout) {
+			return true
+		}
+	}
+	return false
 }
 
 // hexRun is the length of the longest run of hexadecimal digits.

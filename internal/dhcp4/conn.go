@@ -7,10 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"sofutobanku/internal/checksum"
 )
 
 // Ports of RFC 2131 4.1.
@@ -144,7 +147,7 @@ func unpack(p []byte, unsummed bool) (payload []byte, from netip.AddrPort, ok bo
 		return nil, from, false
 	}
 	header, total := int(p[0]&15)*4, int(binary.BigEndian.Uint16(p[2:]))
-	if header < ipLen || total < header+udpLen || total > len(p) || p[9] != unix.IPPROTO_UDP || checksum(0, p[:header]) != 0 {
+	if header < ipLen || total < header+udpLen || total > len(p) || p[9] != unix.IPPROTO_UDP || checksum.Of(p[:header]) != 0 {
 		return nil, from, false
 	}
 	// Not in one piece: what is longer than 576 bytes was not asked for.
@@ -158,7 +161,7 @@ func unpack(p []byte, unsummed bool) (payload []byte, from netip.AddrPort, ok bo
 	}
 	u = u[:n]
 	// 0: the sender made none (RFC 768).
-	if !unsummed && binary.BigEndian.Uint16(u[6:]) != 0 && checksum(pseudo(p[12:20], n), u) != 0 {
+	if !unsummed && binary.BigEndian.Uint16(u[6:]) != 0 && checksum.Of(pseudo(p[12:20], n), u) != 0 {
 		return nil, from, false
 	}
 	return u[udpLen:], netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[12:16])), binary.BigEndian.Uint16(u)), true
@@ -191,13 +194,13 @@ func pack(payload []byte) []byte {
 	p[8] = 64 // TTL
 	p[9] = unix.IPPROTO_UDP
 	copy(p[16:], []byte{255, 255, 255, 255})
-	binary.BigEndian.PutUint16(p[10:], checksum(0, p[:ipLen]))
+	binary.BigEndian.PutUint16(p[10:], checksum.Of(p[:ipLen]))
 	u := p[ipLen:]
 	binary.BigEndian.PutUint16(u, clientPort)
 	binary.BigEndian.PutUint16(u[2:], serverPort)
 	binary.BigEndian.PutUint16(u[4:], uint16(n))
 	copy(u[udpLen:], payload)
-	sum := checksum(pseudo(p[12:20], n), u)
+	sum := checksum.Of(pseudo(p[12:20], n), u)
 	if sum == 0 {
 		sum = 0xffff
 	}
@@ -205,25 +208,7 @@ func pack(payload []byte) []byte {
 	return p
 }
 
-// pseudo is the sum of UDP's pseudo header: both addresses, the protocol, the length.
-func pseudo(addresses []byte, n int) uint32 {
-	sum := uint32(unix.IPPROTO_UDP) + uint32(n)
-	for i := 0; i < len(addresses); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(addresses[i:]))
-	}
-	return sum
-}
-
-// checksum is RFC 1071's of b, begun with sum.
-func checksum(sum uint32, b []byte) uint16 {
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
+// pseudo is UDP's pseudo header (RFC 768), of both addresses and the length.
+func pseudo(addresses []byte, n int) []byte {
+	return append(slices.Clone(addresses), 0, unix.IPPROTO_UDP, byte(n>>8), byte(n))
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 
+	"sofutobanku/internal/checksum"
 	"sofutobanku/internal/counters"
 )
 
@@ -193,7 +194,7 @@ func (p *ping) receive(m message) (r request, ok bool) {
 	case len(b) < 8:
 		reason = "echo.drop.short"
 	// A raw socket is handed messages before the kernel checks them.
-	case checksum(b) != 0:
+	case checksum.Of(b) != 0:
 		reason = "echo.drop.checksum"
 	case ipv4.ICMPType(b[0]) != ipv4.ICMPTypeEchoReply:
 		if text := troubles[b[0]]; text == "" {
@@ -270,19 +271,4 @@ func describe(typ, code byte) string {
 		return troubles[typ] // in transit, as always
 	}
 	return fmt.Sprintf("%s: code %d", troubles[typ], code)
-}
-
-// checksum is the internet checksum (RFC 1071), 0 over what holds its own.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) > 0 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 
+	"sofutobanku/internal/checksum"
 	"sofutobanku/internal/counters"
 )
 
@@ -107,7 +108,7 @@ func edit(b []byte, at int, bytes ...byte) []byte {
 	copy(b[at:], bytes)
 	if len(b) >= 4 {
 		b[2], b[3] = 0, 0
-		sum := checksum(b)
+		sum := checksum.Of(b)
 		b[2], b[3] = byte(sum>>8), byte(sum)
 	}
 	return b

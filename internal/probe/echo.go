@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sofutobanku/internal/checksum"
 )
 
 // Way is from where to where an echo is asked for.
@@ -159,7 +161,7 @@ func (m *measurement) send(size int) {
 	binary.BigEndian.PutUint16(b[6:], m.seq)
 	m.fill(b[icmpLen:], m.seq)
 	if m.header == 20 {
-		binary.BigEndian.PutUint16(b[2:], checksum(b)) // of ICMPv6 the kernel makes it
+		binary.BigEndian.PutUint16(b[2:], checksum.Of(b)) // of ICMPv6 the kernel makes it
 	}
 	m.sent = append(m.sent, sent{seq: m.seq, size: size, at: time.Now()})
 	if err := m.conn.Write(b); err != nil && !errors.Is(err, unix.EMSGSIZE) {
@@ -272,18 +274,3 @@ var (
 	troubles4 = map[byte]string{3: "destination unreachable", 11: "time exceeded", 12: "parameter problem"}
 	troubles6 = map[byte]string{1: "destination unreachable", 2: "packet too big", 3: "time exceeded", 4: "parameter problem"}
 )
-
-// checksum is the internet checksum (RFC 1071).
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) > 0 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
-}

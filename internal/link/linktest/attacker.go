@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sofutobanku/internal/checksum"
 )
 
 // Attacker is a neighbour on a segment: it hears every frame and sends any.
@@ -89,7 +91,7 @@ func (a *Attacker) frame(d Datagram) []byte {
 	}
 	from, to := d.From.As16(), d.To.As16()
 	pseudo := append(append(from[:], to[:]...), 0, 0, byte(len(body)>>8), byte(len(body)), 0, 0, 0, d.Protocol)
-	binary.BigEndian.PutUint16(body[sum:], checksum(append(pseudo, body...)))
+	binary.BigEndian.PutUint16(body[sum:], checksum.Of(pseudo, body))
 
 	dst := a.target
 	if d.To.IsMulticast() {
@@ -98,21 +100,6 @@ func (a *Attacker) frame(d Datagram) []byte {
 	f := append(append([]byte{}, dst...), 0x02, 0, 0, 0, 0, 0x66, unix.ETH_P_IPV6>>8, unix.ETH_P_IPV6&0xff)
 	f = append(f, 0x60, 0, 0, 0, byte(len(body)>>8), byte(len(body)), d.Protocol, d.HopLimit)
 	return append(append(append(f, from[:]...), to[:]...), body...)
-}
-
-// checksum is the Internet checksum (RFC 1071).
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }
 
 // Heard waits for a UDP datagram on the segment, of either side, from one port and to
