@@ -26,6 +26,9 @@ func TestCapturedLine(t *testing.T) {
 		for _, line := range realisp.Lines {
 			name := string(line)
 			if redact {
+				if line != realisp.Cross { // one of them will do
+					continue
+				}
 				name += "/redacted"
 			}
 			t.Run(name, func(t *testing.T) {
@@ -66,7 +69,7 @@ func TestCapturedLine(t *testing.T) {
 				}
 				socket := filepath.Join(dir, "sock")
 				net.ISP.Start(bin("sofu-isp"), "--device", realisp.Port, "--config", config, "--socket", socket,
-					"--replay", file, "--echo", "198.51.100.254", "--forward")
+					"--replay", file, "--forward")
 				state := func() (s isp.State, err error) {
 					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 					defer cancel()

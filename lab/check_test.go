@@ -3,9 +3,11 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	stdnet "net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -34,25 +36,32 @@ type checked struct {
 	table *table
 }
 
-// nameServer6 is the one that DHCPv6 tells; sofu-isp's RADIUS tells of two more.
+// nameServer6 is the one that DHCPv6 tells. RADIUS tells of others: sofu-isp of two, the
+// line of real servers of its one IPv4 host.
 const nameServer6 = "2001:db8:a0::53"
 
 func nameServers(net realisp.Network) map[string]*topo.NS {
-	return map[string]*topo.NS{nameServer6: net.ISP, "198.51.100.53": net.Inet, "198.51.100.54": net.Inet}
+	return map[string]*topo.NS{nameServer6: net.ISP, "198.51.100.53": net.Inet, "198.51.100.54": net.Inet, realisp.Host.String(): net.Inet}
 }
 
 // newChecked makes a line with name servers, and a router's device that is up, as netifd
 // would have it. Nothing runs on the router yet.
 func newChecked(t *testing.T, b *table, flags ...string) *checked {
+	c := newNetwork(t, b)
+	c.net.ISP.Addr("core", nameServer6+"/128")
+	c.answerNames()
+	c.isp = startSimulated(t, c.lab, c.net, realisp.Next, append([]string{"--dns", nameServer6}, flags...)...)
+	return c
+}
+
+// newNetwork is the same without a carrier, which has to be there before answerNames.
+func newNetwork(t *testing.T, b *table) *checked {
 	lab, net := newLine(t)
 	c := &checked{T: t, lab: lab, net: net, table: b}
 	net.Router.Up(realisp.WAN)
-	net.ISP.Addr("core", nameServer6+"/128")
 	net.Inet.Addr("inet0", "198.51.100.53/32")
 	net.Inet.Addr("inet0", "198.51.100.54/32")
-	c.answerNames()
 	t.Cleanup(c.silenceNames)
-	c.isp = startSimulated(t, lab, net, realisp.Next, append([]string{"--dns", nameServer6}, flags...)...)
 	return c
 }
 
@@ -189,6 +198,105 @@ const (
 	dropAll       = `{"drop":null}`
 	clampMSS      = `{"mangle":{"key":{"tcp option":{"name":"maxseg","field":"size"}},"value":{"rt":{"key":"mtu"}}}}`
 )
+
+// TestCheckLines: nothing is wrong with a line that is up, of any kind and of any carrier.
+func TestCheckLines(t *testing.T) {
+	all := newTable(t)
+	for _, line := range realisp.Lines {
+		t.Run(string(line)+"/simulated", func(t *testing.T) {
+			c := newNetwork(t, all)
+			c.net.ISP.Addr("core", nameServer6+"/128")
+			c.answerNames()
+			isp := startSimulated(t, c.lab, c.net, line, "--dns", nameServer6)
+			c.r = startRouter(t, c.lab, c.net.Router, isp.UCI())
+			c.r.awaitUp(isp.Now())
+			c.says("nothing on "+t.Name(), "", check.OK)
+		})
+		t.Run(string(line)+"/real", func(t *testing.T) {
+			c := newNetwork(t, all)
+			isp := realisp.Start(c.lab, c.net, dictionary, realisp.Default(line))
+			c.answerNames()
+			c.r = startRouter(t, c.lab, c.net.Router, isp.UCI())
+			c.r.awaitUp(isp.Config)
+			c.says("nothing on "+t.Name(), "", check.OK)
+		})
+	}
+}
+
+// TestCheckOpenWrt: the same on OpenWrt's way, where netifd ends the daemon of a line
+// without a carrier.
+func TestCheckOpenWrt(t *testing.T) {
+	c := newChecked(t, newTable(t))
+	c.net.Router.Up("lan0")
+	o := startOpenWrt(t, c.lab, c.net.Router, c.isp.Now(), c.isp.UCI())
+	says := func(what, want string, verdict check.Verdict) {
+		t.Helper()
+		r, took := runCheck(t, c.net.Router, o.dir, nil)
+		c.table.row(t, what, want, verdict, r, took)
+	}
+	o.awaitUp(c.isp.Now())
+	says("nothing", "", check.OK)
+
+	c.net.ISP.Down(realisp.Port)
+	o.await("no daemon", func() error {
+		if pid := o.DaemonPID("wan"); pid != 0 {
+			return fmt.Errorf("the daemon is %d", pid)
+		}
+		return nil
+	})
+	says("no carrier", "link", check.Fail)
+	c.net.ISP.Up(realisp.Port)
+	o.awaitUp(c.isp.Now())
+
+	c.isp.ctl("reject no contract")
+	o.wan("down")
+	o.awaitDown("wan")
+	c.net.Router.Up(realisp.WAN)
+	says("ifdown", "daemon", check.Fail)
+	o.wan("up")
+	o.awaitError("wan", false, "AUTH_REJECTED")
+	says("rejected", "auth", check.Fail)
+	c.isp.ctl("accept")
+
+	o.configure(strings.Replace(c.isp.UCI(), "'next'", "'nxet'", 1))
+	o.call("network", "reload")
+	o.awaitDown("wan")
+	says("an option that cannot be", "config", check.Fail)
+}
+
+// TestReport: of a line whose addresses are none of the documentation's, nothing is in a
+// report, nor are its secrets.
+func TestReport(t *testing.T) {
+	c := newChecked(t, nil, "--number", "0398765432", "--terminal", "58:ab:cd:12:34:56")
+	c.isp.Renumber(func(n *realisp.Config) {
+		n.Prefix, n.IPv4 = netip.MustParsePrefix("240b:10:1200:3400::/56"), netip.MustParseAddr("126.77.88.99")
+	})
+	c.r = startRouter(t, c.lab, c.net.Router, c.isp.UCI())
+	s := c.r.awaitUp(c.isp.Now())
+	p := c.net.Router.Start(bin("sofu-proto"), "report", "--config", c.r.dir, "--run-dir", c.r.path("run"), "--state-dir", c.r.path("state"))
+	if code := p.Wait(patience); code != 0 {
+		t.Fatalf("exit status %d:\n%s", code, p.Output())
+	}
+	for _, want := range []string{"wan: up for", "option shared_secret (set, left out)", "NTT suboption 202", "SoftBankBB-Attr-250: 2 bytes, left out", "echo-reply", "ok    ipv4"} {
+		if !strings.Contains(p.Output(), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	identities := []string{"240b:10:1200:34", "126.77.88.99", "0398765432"}
+	for _, one := range identities {
+		if !bytes.Contains(s.JSON(), []byte(one)) {
+			t.Errorf("%q is not in the status: there is nothing to leave out", one)
+		}
+	}
+	for _, one := range append(identities, c.isp.SharedSecret, c.isp.Password, "240b:", "126.77", "58:ab:cd", "12:34:56", "7e4d5863") {
+		if strings.Contains(p.Output(), one) {
+			t.Errorf("%q is in the report", one)
+		}
+	}
+	if t.Failed() {
+		t.Log(p.Output())
+	}
+}
 
 // TestCheckUp: a line that is up is broken and mended in one way after the other.
 func TestCheckUp(t *testing.T) {
@@ -404,6 +512,21 @@ func TestCheckRenewal(t *testing.T) {
 	c.isp.ctl("silent dhcp6")
 	c.r.await("a lease that is over soon", func(s status.Status) bool { return s.Prefix != nil && *s.Prefix.Preferred == 0 })
 	c.says("the lease is not renewed", "lease", check.Warn)
+}
+
+// TestCheckHeld: the router has another MAC address than before, and the line holds the
+// prefix for the former.
+func TestCheckHeld(t *testing.T) {
+	c := newChecked(t, newTable(t), "--hold")
+	c.r = startRouter(t, c.lab, c.net.Router, c.isp.UCI())
+	c.r.awaitUp(c.isp.Now())
+	c.r.Signal(syscall.SIGTERM)
+	c.r.Wait(patience)
+	c.net.Router.Run("ip", "link", "set", realisp.WAN, "down", "address", "00:00:5e:00:53:77")
+	c.net.Router.Up(realisp.WAN)
+	c.r.start()
+	c.r.await("a Solicit", func(s status.Status) bool { return s.Counters["dhcp6.sent.solicit"] > 0 })
+	c.says("another MAC address than before", "duid", check.Fail)
 }
 
 // TestCheckModule: the kernel has no ip6_tunnel.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sofutobanku/internal/budget"
 )
 
 const (
@@ -81,59 +84,36 @@ func TestPackages(t *testing.T) {
 	dist(t, "..", here, "umask 022", "TZ=UTC")
 	dist(t, copyProject(t), there, "umask 077", "TZ=Asia/Tokyo")
 
-	name := "sofu-proto_" + version(t) + "_" + testArch
-	for _, file := range []string{name + ".ipk", name + ".apk", "SHA256SUMS"} {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.name+"_"+version(t)+"_"+testArch)
+	}
+	for _, file := range []string{names[0] + ".ipk", names[0] + ".apk", names[1] + ".ipk", names[1] + ".apk", "SHA256SUMS"} {
 		if !bytes.Equal(read(t, filepath.Join(here, file)), read(t, filepath.Join(there, file))) {
 			t.Errorf("%s: built twice, in two directories, and not the same bytes", file)
 		}
 	}
 
-	var program, legal []byte
-	t.Run(ipk, func(t *testing.T) {
-		outer, order := unpack(t, bytes.NewReader(read(t, filepath.Join(here, name+".ipk"))))
-		if diff := cmp.Diff([]string{"./debian-binary", "./control.tar.gz", "./data.tar.gz"}, order); diff != "" {
-			t.Fatalf("opkg's layout (-want +got):\n%s", diff)
-		}
-		if got := string(outer["./debian-binary"].content); got != "2.0\n" {
-			t.Errorf("debian-binary %q", got)
-		}
-		control, order := unpack(t, bytes.NewReader(outer["./control.tar.gz"].content))
-		if diff := cmp.Diff([]string{"./control", "./conffiles", "./postinst"}, order); diff != "" {
-			t.Errorf("control.tar.gz (-want +got):\n%s", diff)
-		}
-		checkPostinst(t, control["./postinst"])
-		data, _ := unpack(t, bytes.NewReader(outer["./data.tar.gz"].content))
-		program, legal = data["."+programFile].content, data["."+licensesFile].content
-		checkFields(t, control["./control"].content, ": ", map[string]string{
-			"Package": "sofu-proto", "Version": version(t), "Architecture": testArch,
-			"Depends": "kmod-ip6-tunnel, netifd", "Section": "net", "License": "Apache-2.0",
-			"Maintainer": "The sofu-proto authors",
-		})
-		// The options are in the configuration of netifd, so none is in a file of ours.
-		if got := strings.TrimSpace(string(control["./conffiles"].content)); got != "" {
-			t.Errorf("conffiles %q", got)
-		}
-		checkContents(t, data, "./", program, legal)
-	})
-	t.Run(apk, func(t *testing.T) {
-		parts := gzipMembers(t, read(t, filepath.Join(here, name+".apk")))
-		if len(parts) != 2 {
-			t.Fatalf("%d gzip members, want the control data and the data", len(parts))
-		}
-		control, order := unpack(t, bytes.NewReader(parts[0]))
-		if diff := cmp.Diff([]string{".PKGINFO", ".post-install", ".post-upgrade"}, order); diff != "" {
-			t.Errorf("control data (-want +got):\n%s", diff)
-		}
-		checkPostinst(t, control[".post-install"])
-		checkPostinst(t, control[".post-upgrade"])
-		checkFields(t, control[".PKGINFO"].content, " = ", map[string]string{
-			"pkgname": "sofu-proto", "pkgver": version(t), "arch": testArch,
-			"depend": "kmod-ip6-tunnel|netifd", "license": "Apache-2.0", "maintainer": "The sofu-proto authors",
-			"datahash": fmt.Sprintf("%x", sha256.Sum256(parts[1])),
-		})
-		data, _ := unpack(t, bytes.NewReader(parts[1]))
-		checkContents(t, data, "", program, legal)
-	})
+	proto := map[string]string{
+		"Package": "sofu-proto", "Version": version(t), "Architecture": testArch,
+		"Depends": "kmod-ip6-tunnel, netifd", "Section": "net", "License": "Apache-2.0",
+		"Maintainer": "The sofu-proto authors",
+	}
+	data := map[string]map[string]member{}
+	data["sofu-proto"] = checkPackages(t, filepath.Join(here, names[0]), proto, true)
+	tools := maps.Clone(proto)
+	tools["Package"], tools["Depends"] = "sofutobanku-tools", "sofu-proto"
+	data["sofu-tools"] = checkPackages(t, filepath.Join(here, names[1]), tools, false)
+
+	programs := map[string][]byte{}
+	for name, files := range data {
+		programs[name] = files["."+binDir+name].content
+	}
+	legal := data["sofu-proto"]["."+licensesFile].content
+	want := map[string]map[string]member{"sofu-proto": protoFiles(t, programs["sofu-proto"], legal), "sofu-tools": toolsFiles(programs["sofu-tools"])}
+	for name, files := range data {
+		checkContents(t, files, "./", want[name])
+	}
 	t.Run("sums", func(t *testing.T) {
 		check := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
 		check.Dir = here
@@ -142,10 +122,71 @@ func TestPackages(t *testing.T) {
 		}
 	})
 	t.Run("luci", func(t *testing.T) { checkLuci(t, here, there) })
-	t.Run("size", func(t *testing.T) { checkSize(t, here, name) })
-	t.Run("licences", func(t *testing.T) { checkLicenses(t, program, string(legal)) })
-	t.Run("program", func(t *testing.T) { checkProgram(t, program) })
-	t.Run("feed", func(t *testing.T) { checkFeed(t, program, legal) })
+	for i, c := range commands {
+		t.Run(c.program, func(t *testing.T) {
+			checkSize(t, filepath.Join(here, names[i]), "../cmd/"+c.program)
+			checkLicenses(t, programs[c.program], string(legal))
+			checkProgram(t, c.program, programs[c.program])
+		})
+	}
+	t.Run("feed", func(t *testing.T) { checkFeed(t, programs, want) })
+}
+
+// checkPackages looks into the .ipk and the .apk of one name, whose control fields are in
+// opkg's names, and returns their files, which have to be the same.
+func checkPackages(t *testing.T, name string, fields map[string]string, scripts bool) (files map[string]member) {
+	t.Run(fields["Package"]+"."+ipk, func(t *testing.T) {
+		outer, order := unpack(t, bytes.NewReader(read(t, name+".ipk")))
+		if diff := cmp.Diff([]string{"./debian-binary", "./control.tar.gz", "./data.tar.gz"}, order); diff != "" {
+			t.Fatalf("opkg's layout (-want +got):\n%s", diff)
+		}
+		if got := string(outer["./debian-binary"].content); got != "2.0\n" {
+			t.Errorf("debian-binary %q", got)
+		}
+		control, order := unpack(t, bytes.NewReader(outer["./control.tar.gz"].content))
+		want := []string{"./control", "./conffiles"}
+		if scripts {
+			want = append(want, "./postinst")
+			checkPostinst(t, control["./postinst"])
+		}
+		if diff := cmp.Diff(want, order); diff != "" {
+			t.Errorf("control.tar.gz (-want +got):\n%s", diff)
+		}
+		files, _ = unpack(t, bytes.NewReader(outer["./data.tar.gz"].content))
+		checkFields(t, control["./control"].content, ": ", fields)
+		// The options are in the configuration of netifd, so none is in a file of ours.
+		if got := strings.TrimSpace(string(control["./conffiles"].content)); got != "" {
+			t.Errorf("conffiles %q", got)
+		}
+	})
+	t.Run(fields["Package"]+"."+apk, func(t *testing.T) {
+		parts := gzipMembers(t, read(t, name+".apk"))
+		if len(parts) != 2 {
+			t.Fatalf("%d gzip members, want the control data and the data", len(parts))
+		}
+		control, order := unpack(t, bytes.NewReader(parts[0]))
+		want := []string{".PKGINFO"}
+		if scripts {
+			want = append(want, ".post-install", ".post-upgrade")
+			checkPostinst(t, control[".post-install"])
+			checkPostinst(t, control[".post-upgrade"])
+		}
+		if diff := cmp.Diff(want, order); diff != "" {
+			t.Errorf("control data (-want +got):\n%s", diff)
+		}
+		checkFields(t, control[".PKGINFO"].content, " = ", map[string]string{
+			"pkgname": fields["Package"], "pkgver": version(t), "arch": testArch,
+			"depend": strings.ReplaceAll(fields["Depends"], ", ", "|"), "license": "Apache-2.0", "maintainer": "The sofu-proto authors",
+			"datahash": fmt.Sprintf("%x", sha256.Sum256(parts[1])),
+		})
+		data, _ := unpack(t, bytes.NewReader(parts[1]))
+		same := map[string]member{}
+		for name, m := range data {
+			same["./"+name] = m
+		}
+		checkContents(t, same, "./", stripped(files))
+	})
+	return files
 }
 
 // dist runs the command as a person does, from another directory and for one
@@ -264,21 +305,13 @@ func checkPostinst(t *testing.T, got member) {
 	}
 }
 
-// checkContents wants exactly the program, the licences, what is below files, and the
-// directories of all, all of root and for all to read.
-func checkContents(t *testing.T, got map[string]member, prefix string, program, legal []byte) {
+// protoFiles are the program, the licences, and what is below files, by their paths.
+func protoFiles(t *testing.T, program, legal []byte) map[string]member {
 	t.Helper()
-	want := map[string]entry{}
-	add := func(file string, content []byte, mode fs.FileMode) {
-		root := entry{Mode: mode, User: "root:root", Time: testEpoch, Sum: fmt.Sprintf("%x", sha256.Sum256(content))}
-		want[prefix+file] = root
-		root.Mode, root.Dir, root.Sum = 0o755, true, fmt.Sprintf("%x", sha256.Sum256(nil))
-		for dir := filepath.Dir(file); dir != "."; dir = filepath.Dir(dir) {
-			want[prefix+dir+"/"] = root
-		}
+	files := map[string]member{
+		binDir + "sofu-proto": {entry{Mode: 0o755}, program},
+		licensesFile:          {entry{Mode: 0o644}, legal},
 	}
-	add(strings.TrimPrefix(programFile, "/"), program, 0o755)
-	add(strings.TrimPrefix(licensesFile, "/"), legal, 0o644)
 	tree := os.DirFS("../files")
 	err := fs.WalkDir(tree, ".", func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -289,11 +322,43 @@ func checkContents(t *testing.T, got map[string]member, prefix string, program, 
 		if filepath.Ext(file) == ".sh" {
 			mode = 0o755
 		}
-		add(file, content, mode)
+		files["/"+file] = member{entry{Mode: mode}, content}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	return files
+}
+
+func toolsFiles(program []byte) map[string]member {
+	return map[string]member{binDir + "sofu-tools": {entry{Mode: 0o755}, program}}
+}
+
+// stripped is the files of a package as protoFiles has them.
+func stripped(files map[string]member) map[string]member {
+	out := map[string]member{}
+	for name, m := range files {
+		if !m.Dir {
+			out[strings.TrimPrefix(name, ".")] = m
+		}
+	}
+	return out
+}
+
+// checkContents wants exactly these files and their directories, all of root and for all
+// to read.
+func checkContents(t *testing.T, got map[string]member, prefix string, files map[string]member) {
+	t.Helper()
+	want := map[string]entry{}
+	for path, m := range files {
+		file := strings.TrimPrefix(path, "/")
+		root := entry{Mode: m.Mode, User: "root:root", Time: testEpoch, Sum: fmt.Sprintf("%x", sha256.Sum256(m.content))}
+		want[prefix+file] = root
+		root.Mode, root.Dir, root.Sum = 0o755, true, fmt.Sprintf("%x", sha256.Sum256(nil))
+		for dir := filepath.Dir(file); dir != "."; dir = filepath.Dir(dir) {
+			want[prefix+dir+"/"] = root
+		}
 	}
 	entries := map[string]entry{}
 	for name, m := range got {
@@ -307,23 +372,18 @@ func checkContents(t *testing.T, got map[string]member, prefix string, program, 
 func lines(b []byte) []string { return strings.Split(strings.TrimSpace(string(b)), "\n") }
 
 // checkSize holds the budget of the packages, which is of the smallest routers.
-func checkSize(t *testing.T, dir, name string) {
+func checkSize(t *testing.T, name, folder string) {
 	t.Helper()
-	var most int
-	for line := range strings.Lines(string(read(t, "../cmd/sofu-proto/budget"))) {
-		if _, err := fmt.Sscanf(line, "ipk %d\n", &most); err == nil {
-			break
-		}
-	}
+	most := budget.Of(t, folder).Package
 	for _, format := range []string{ipk, apk} {
-		if got := len(read(t, filepath.Join(dir, name+"."+format))); got > most {
+		if got := len(read(t, name+"."+format)); got > most {
 			t.Errorf("the .%s has %d bytes, the budget is %d", format, got, most)
 		}
 	}
 }
 
 // checkProgram runs it as far as a machine of another kind can.
-func checkProgram(t *testing.T, program []byte) {
+func checkProgram(t *testing.T, name string, program []byte) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
@@ -337,25 +397,30 @@ func checkProgram(t *testing.T, program []byte) {
 			t.Errorf("not static: it has a %v", p.Type)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "sofu-proto")
+	file := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(file, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("qemu-mipsel-static", file, "version").CombinedOutput()
 	number, _, _ := strings.Cut(version(t), "-")
-	if err != nil || !strings.HasPrefix(string(out), "sofu-proto "+number+" ") {
-		t.Errorf("sofu-proto version: %v\n%s", err, out)
+	if err != nil || !strings.HasPrefix(string(out), name+" "+number+" ") {
+		t.Errorf("%s version: %v\n%s", name, err, out)
 	}
 }
 
 // checkFeed runs Makefile with doubles of OpenWrt's build system: it must install
 // what the packages hold.
-func checkFeed(t *testing.T, program, legal []byte) {
+func checkFeed(t *testing.T, programs map[string][]byte, want map[string]map[string]member) {
 	t.Helper()
 	dir := t.TempDir()
-	file, dest := filepath.Join(dir, "sofu-proto"), filepath.Join(dir, "root")
-	if err := os.WriteFile(file, program, 0o755); err != nil {
+	bin, dest := filepath.Join(dir, "bin"), filepath.Join(dir, "root")
+	if err := os.Mkdir(bin, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	for name, program := range programs {
+		if err := os.WriteFile(filepath.Join(bin, name), program, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// The source's modes differ with the umask of who cloned it.
 	feed := copyProject(t)
@@ -372,20 +437,34 @@ func checkFeed(t *testing.T, program, legal []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("make", "-C", filepath.Join(feed, "openwrt"), "TOPDIR="+absolute(t, "testdata/sdk"), "DESTDIR="+dest, "PROGRAM="+file)
+	cmd := exec.Command("make", "-C", filepath.Join(feed, "openwrt"), "TOPDIR="+absolute(t, "testdata/sdk"), "DESTDIR="+dest, "PROGRAMS="+bin)
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=") // of the make that runs the tests
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make: %v\n%s", err, out)
 	}
-	if !bytes.Equal(read(t, dest+".postinst"), read(t, "postinst")) {
-		t.Errorf("postinst of the feed:\n%s", read(t, dest+".postinst"))
+	if got := read(t, dest+"/sofu-proto.postinst"); !bytes.Equal(got, read(t, "postinst")) {
+		t.Errorf("postinst of the feed:\n%s", got)
+	}
+	if got := read(t, dest+"/sofutobanku-tools.postinst"); string(got) != "\n" {
+		t.Errorf("postinst of the feed's tools:\n%s", got)
 	}
 	flags := append([]string{"-v"}, lines(read(t, "../cmd/sofu-proto/goflags"))...)
-	if diff := cmp.Diff(flags, lines(read(t, dest+".flags"))); diff != "" {
+	if diff := cmp.Diff(flags, lines(read(t, dest+"/flags"))); diff != "" {
 		t.Errorf("flags of the feed's go install (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"sofutobanku/cmd/sofu-proto", "sofutobanku/cmd/sofu-tools"}, lines(read(t, dest+"/programs"))); diff != "" {
+		t.Errorf("what the feed builds (-want +got):\n%s", diff)
+	}
+	for _, c := range commands {
+		checkContents(t, installed(t, filepath.Join(dest, c.name)), "", want[c.program])
+	}
+}
+
+// installed is what is below dest.
+func installed(t *testing.T, dest string) map[string]member {
+	t.Helper()
 	installed := map[string]member{}
-	err = filepath.WalkDir(dest, func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dest, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || path == dest {
 			return err
 		}
@@ -409,7 +488,7 @@ func checkFeed(t *testing.T, program, legal []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkContents(t, installed, "", program, legal)
+	return installed
 }
 
 func TestRecipe(t *testing.T) {
@@ -426,7 +505,7 @@ func TestRecipe(t *testing.T) {
 			if test.old != "" && text == good {
 				t.Fatalf("no %q in Makefile", test.old)
 			}
-			_, err := parseRecipe(text)
+			_, err := parseRecipe(text, "sofu-proto")
 			if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
 				t.Errorf("got %v, want %q", err, test.err)
 			}
@@ -470,7 +549,7 @@ func TestSourceTime(t *testing.T) {
 // version is the package's, of Makefile.
 func version(t *testing.T) string {
 	t.Helper()
-	r, err := readRecipe("Makefile")
+	r, err := readRecipe("Makefile", "sofu-proto")
 	if err != nil {
 		t.Fatal(err)
 	}

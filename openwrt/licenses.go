@@ -14,8 +14,8 @@ const licensesFile = "/usr/share/licenses/sofu-proto/LICENSES"
 
 // licensesHead goes before the licences. The Mozilla Public License wants it said where
 // the source is.
-const licensesHead = `sofu-proto consists of what is named here, each part under the licence that follows
-it. The source of a part is the Go module of that name and version, which
+const licensesHead = `sofu-proto and sofu-tools consist of what is named here, each part under the licence that
+follows it. The source of a part is the Go module of that name and version, which
 'go mod download NAME@VERSION' fetches.
 `
 
@@ -81,7 +81,7 @@ func newPart(name, text string) (part, error) {
 // words is text with one space between words: modules wrap the same text differently.
 func words(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// licenses returns the licences of all that is linked into the program, each text once.
+// licenses returns the licences of all that is linked into the programs, each text once.
 func licenses() ([]byte, error) {
 	parts, err := linked()
 	if err != nil {
@@ -108,7 +108,7 @@ func licenses() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// linked returns Go itself, this project, and the modules of which the program has a
+// linked returns Go itself, this project, and the modules of which a program has a
 // package for any target.
 func linked() ([]part, error) {
 	goEnv, err := output(nil, nil, "", "go", "env", "GOROOT", "GOVERSION")
@@ -122,7 +122,7 @@ func linked() ([]part, error) {
 	}
 	list := "Go's library and runtime, " + version + "\t" + root + "\n"
 	for _, t := range targets {
-		out, err := output(nil, t.goEnv(), "", "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}", "./cmd/sofu-proto")
+		out, err := output(nil, t.goEnv(), "", "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}", "./cmd/sofu-proto", "./cmd/sofu-tools")
 		if err != nil {
 			return nil, err
 		}

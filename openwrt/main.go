@@ -1,4 +1,4 @@
-// Command openwrt builds the packages of sofu-proto for OpenWrt: an .ipk for opkg
+// Command openwrt builds the packages of sofu-proto and its tools for OpenWrt: an .ipk for opkg
 // (OpenWrt 24.10 and before) and an .apk for apk (25.12 and after) for every
 // architecture whose routers can run it. Two runs over one tree write the same
 // bytes.
@@ -89,8 +89,13 @@ func run(args []string, stdout, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, what := range append(pages, parcel{recipe: m.recipe}) {
+	for _, what := range pages {
 		if err := empty(out, what.recipe.name); err != nil {
+			return err
+		}
+	}
+	for _, r := range m.recipes {
+		if err := empty(out, r.name); err != nil {
 			return err
 		}
 	}
@@ -109,29 +114,31 @@ func run(args []string, stdout, progress io.Writer) error {
 		return len(content), os.WriteFile(filepath.Join(out, file), content, 0o644)
 	}
 	for _, t := range wanted {
-		fmt.Fprintf(progress, "%s: building\n", t.name)
-		program, err := m.build(t)
-		if err != nil {
-			return err
-		}
-		size, packed, err := sizes(program)
-		if err != nil {
-			return err
-		}
-		what, err := m.program(program)
-		if err != nil {
-			return err
-		}
-		largest := map[string]int{}
-		for _, p := range t.packages() {
-			fmt.Fprintf(progress, "%s: %s\n", t.name, m.recipe.fileName(p))
-			n, err := write(what, p)
+		for _, c := range commands {
+			fmt.Fprintf(progress, "%s: building %s\n", t.name, c.program)
+			program, err := m.build(t, c.program)
 			if err != nil {
 				return err
 			}
-			largest[p.format] = max(largest[p.format], n)
+			size, packed, err := sizes(program)
+			if err != nil {
+				return err
+			}
+			what, err := m.program(c.program, program)
+			if err != nil {
+				return err
+			}
+			largest := map[string]int{}
+			for _, p := range t.packages() {
+				fmt.Fprintf(progress, "%s: %s\n", t.name, what.recipe.fileName(p))
+				n, err := write(what, p)
+				if err != nil {
+					return err
+				}
+				largest[p.format] = max(largest[p.format], n)
+			}
+			fmt.Fprintf(table, "%s, %s\t%d\t%d\t%d\t%d\t\n", c.program, t.name, size, packed, largest[ipk], largest[apk])
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t\n", t.name, size, packed, largest[ipk], largest[apk])
 	}
 	for _, what := range pages {
 		size := map[string]int{}

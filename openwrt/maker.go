@@ -16,26 +16,35 @@ import (
 )
 
 const (
-	programFile = "/usr/sbin/sofu-proto"
-	// filesDir holds what a router gets besides the program, at the same paths.
+	// binDir is where the programs go.
+	binDir = "/usr/sbin/"
+	// filesDir holds what a router gets besides sofu-proto, at the same paths.
 	filesDir = "files"
 )
 
+// commands are the programs in cmd, and the package of each.
+var commands = []struct{ program, name string }{
+	{"sofu-proto", "sofu-proto"},
+	{"sofu-tools", "sofutobanku-tools"},
+}
+
 // A maker builds programs and packages in the project's root directory.
 type maker struct {
-	recipe recipe
-	tmp    string
-	nfpm   string    // program file
-	time   time.Time // of all in the packages
-	post   string    // the script of the packages, with that time
-	legal  string    // file of the licences
+	recipes map[string]recipe // by the program
+	tmp     string
+	nfpm    string    // program file
+	time    time.Time // of all in the packages
+	post    string    // the script of the packages, with that time
+	legal   string    // file of the licences
 }
 
 func newMaker(tmp string) (*maker, error) {
-	m := &maker{tmp: tmp}
+	m := &maker{tmp: tmp, recipes: map[string]recipe{}}
 	var err error
-	if m.recipe, err = readRecipe("openwrt/Makefile"); err != nil {
-		return nil, err
+	for _, c := range commands {
+		if m.recipes[c.program], err = readRecipe("openwrt/Makefile", c.name); err != nil {
+			return nil, err
+		}
 	}
 	if m.time, err = sourceTime(); err != nil {
 		return nil, err
@@ -95,15 +104,15 @@ func sourceTime() (time.Time, error) {
 	return time.Unix(n, 0).UTC(), nil
 }
 
-// build returns the file of the target's program.
-func (m *maker) build(t target) (string, error) {
-	file := filepath.Join(m.tmp, t.name)
+// build returns the file of a program for the target.
+func (m *maker) build(t target, program string) (string, error) {
+	file := filepath.Join(m.tmp, program+"-"+t.name)
 	flags, err := os.ReadFile("cmd/sofu-proto/goflags")
 	if err != nil {
 		return "", err
 	}
 	args := append([]string{"build", "-buildvcs=false"}, strings.Split(strings.TrimSpace(string(flags)), "\n")...)
-	_, err = output(nil, t.goEnv(), "", "go", append(args, "-o", file, "./cmd/sofu-proto")...)
+	_, err = output(nil, t.goEnv(), "", "go", append(args, "-o", file, "./cmd/"+program)...)
 	return file, err
 }
 
@@ -124,7 +133,7 @@ type config struct {
 	ModTime         time.Time         `json:"mtime"`
 	DisableGlobbing bool              `json:"disable_globbing"`
 	Contents        []content         `json:"contents"`
-	Scripts         map[string]string `json:"scripts"`
+	Scripts         map[string]string `json:"scripts,omitempty"`
 	IPK             formatConfig      `json:"ipk"`
 	APK             formatConfig      `json:"apk"`
 }
@@ -156,9 +165,12 @@ func (m *maker) pack(what parcel, p pkg) ([]byte, error) {
 		Version: r.version, VersionSchema: "none", Release: "r" + r.release,
 		Section: r.section, Maintainer: r.maintainer, Description: r.description, License: r.license,
 		Depends: r.depends, ModTime: m.time, DisableGlobbing: true, Contents: what.contents,
-		Scripts: map[string]string{"postinstall": what.post},
-		IPK:     formatConfig{Arch: p.arch},
-		APK:     formatConfig{Arch: p.arch, Scripts: map[string]string{"postupgrade": what.post}},
+		IPK: formatConfig{Arch: p.arch},
+		APK: formatConfig{Arch: p.arch},
+	}
+	if what.post != "" {
+		c.Scripts = map[string]string{"postinstall": what.post}
+		c.APK.Scripts = map[string]string{"postupgrade": what.post}
 	}
 	// opkg as OpenWrt has it knows a URL and no Homepage.
 	if p.format == ipk {
@@ -180,10 +192,17 @@ func (m *maker) pack(what parcel, p pkg) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
-// program is the package of a program with the licences and all below files.
-func (m *maker) program(file string) (parcel, error) {
+// program is the package of the program in file. With sofu-proto, on which all others
+// depend, come the licences and all below files.
+func (m *maker) program(name, file string) (parcel, error) {
+	p := parcel{recipe: m.recipes[name], contents: []content{m.content(file, binDir+name, true)}}
+	if name != "sofu-proto" {
+		return p, nil
+	}
 	contents, err := m.tree(filesDir, "")
-	return parcel{m.recipe, append([]content{m.content(file, programFile, true), m.content(m.legal, licensesFile, false)}, contents...), m.post}, err
+	p.contents = append(append(p.contents, m.content(m.legal, licensesFile, false)), contents...)
+	p.post = m.post
+	return p, err
 }
 
 // tree is all below dir, at the same paths below at. It is listed file by file: of a

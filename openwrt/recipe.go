@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A recipe is what the feed's Makefile says of the package.
+// A recipe is what the feed's Makefile says of a package.
 type recipe struct {
 	name, version, release       string
 	license, maintainer, section string
@@ -18,29 +18,37 @@ type recipe struct {
 }
 
 var (
-	assignment  = regexp.MustCompile(`(?m)^[ \t]*([A-Z_]+):=(.*)$`)
-	description = regexp.MustCompile(`(?ms)^define Package/[^/\n]+/description\n(.*?)^endef$`)
-	number      = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*$`)
+	assignment = regexp.MustCompile(`(?m)^[ \t]*([A-Z_]+):=(.*)$`)
+	definition = regexp.MustCompile(`(?ms)^define ([^\n]+)\n(.*?)^endef$`)
+	number     = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*$`)
 )
 
 // Longer descriptions are cut by apk.
 const maxDescription = 256
 
-func readRecipe(file string) (recipe, error) {
+// readRecipe reads what the file says of the package name.
+func readRecipe(file, name string) (recipe, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return recipe{}, err
 	}
-	r, err := parseRecipe(string(text))
+	r, err := parseRecipe(string(text), name)
 	if err != nil {
 		return recipe{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return r, nil
 }
 
-func parseRecipe(text string) (recipe, error) {
+func parseRecipe(text, name string) (recipe, error) {
+	// What is said of all packages, and of this one.
+	defined := map[string]string{}
+	all := definition.ReplaceAllStringFunc(text, func(s string) string {
+		m := definition.FindStringSubmatch(s)
+		defined[m[1]] = m[2]
+		return ""
+	})
 	values := map[string]string{}
-	for _, m := range assignment.FindAllStringSubmatch(text, -1) {
+	for _, m := range assignment.FindAllStringSubmatch(all+defined["Package/"+name], -1) {
 		values[m[1]] = strings.TrimSpace(m[2])
 	}
 	var errs []error
@@ -51,7 +59,7 @@ func parseRecipe(text string) (recipe, error) {
 		return values[key]
 	}
 	r := recipe{
-		name: need("PKG_NAME"), version: need("PKG_VERSION"), release: need("PKG_RELEASE"),
+		name: name, version: need("PKG_VERSION"), release: need("PKG_RELEASE"),
 		license: need("PKG_LICENSE"), maintainer: need("PKG_MAINTAINER"), section: need("SECTION"),
 		url: values["URL"],
 	}
@@ -65,9 +73,7 @@ func parseRecipe(text string) (recipe, error) {
 			r.depends = append(r.depends, name)
 		}
 	}
-	if m := description.FindStringSubmatch(text); m != nil {
-		r.description = strings.Join(strings.Fields(m[1]), " ")
-	}
+	r.description = strings.Join(strings.Fields(defined["Package/"+name+"/description"]), " ")
 	if n := len(r.description); n == 0 || n > maxDescription {
 		errs = append(errs, fmt.Errorf("description of %d bytes: accepted: 1 to %d", n, maxDescription))
 	}

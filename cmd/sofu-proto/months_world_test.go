@@ -57,10 +57,9 @@ type world struct {
 	end    func()
 	links  chan link.State
 
-	tape func(what string, b []byte, from netip.AddrPort) // is told of every packet, nil for none
-
 	mu      sync.Mutex
-	dice    *rand.Rand // of the wire
+	tape    func(what string, b []byte, from netip.AddrPort) // is told of every packet, nil for none
+	dice    *rand.Rand                                       // of the wire
 	link    link.State
 	noise   float64       // the share of packets that are lost, doubled, or late
 	radius  time.Duration // by which RADIUS answers later than others

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/link/linktest"
 	"sofutobanku/internal/softbank"
+	"sofutobanku/internal/softbank/learn"
 )
 
 var (
@@ -160,6 +163,12 @@ func TestCaptureAndLearn(t *testing.T) {
 		var learned, complaint bytes.Buffer
 		if code := run([]string{"learn", file}, &learned, &complaint); code != exitOK || !strings.Contains(learned.String(), tt.want) {
 			t.Errorf("%s: code %d\n%s\n%s\nwant\n%s", tt.name, code, &complaint, &learned, tt.want)
+		}
+		learned.Reset()
+		var lesson learn.Lesson
+		if code := run([]string{"learn", file, "--json"}, &learned, &complaint); code != exitOK || json.Unmarshal(learned.Bytes(), &lesson) != nil ||
+			lesson.Profile != softbank.CROSS || !slices.Contains(lesson.Differences, "option model 'BAPP-2'") {
+			t.Errorf("%s: code %d\n%s", tt.name, code, &learned)
 		}
 		// Broken off, it is good up to there.
 		if err := os.WriteFile(file, b[:len(b)-3], 0o600); err != nil {

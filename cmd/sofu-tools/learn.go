@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,7 @@ func runLearn(args []string, stdout, stderr io.Writer) error {
 	}
 	var t tap
 	t.flags(fs)
+	asJSON := fs.Bool("json", false, "print JSON")
 	name, err := parse(fs, args, "", stderr)
 	if err != nil {
 		return err
@@ -41,14 +43,19 @@ func runLearn(args []string, stdout, stderr io.Writer) error {
 	} else if file.Frames, err = t.listen(name, stderr); err != nil {
 		return err
 	}
-	text, err := learn.Text(file.Frames, "", file.Comment)
+	lesson, err := learn.Learn(file.Frames, "", file.Comment)
 	if errors.Is(err, learn.ErrNothing) {
 		return &exitError{exitNotUp, fmt.Errorf("learn: %s: %w", name, err)}
 	}
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(stdout, text)
+	if *asJSON {
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(lesson)
+	}
+	_, err = io.WriteString(stdout, lesson.Text())
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/privilege"
 	"sofutobanku/internal/softbank"
 	"sofutobanku/internal/status"
 	"sofutobanku/internal/version"
@@ -81,7 +83,14 @@ type exitError struct {
 func (e *exitError) Error() string { return fmt.Sprint(e.err) }
 func (e *exitError) Unwrap() error { return e.err }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// All of it reads what a network sends, and mostly as root. A kernel where not
+	// every privilege can be given up is no reason not to look.
+	if os.Geteuid() == 0 {
+		_ = privilege.Confine()
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	commands := map[string]func([]string, io.Writer, io.Writer) error{
@@ -204,6 +213,20 @@ func readLine(dir, iface, device string) (check.Line, error) {
 	}, section.Err()
 }
 
+// parse parses flags, and an interface that may be named by one of them too.
+func (p *place) parse(fs *flag.FlagSet, args []string, stderr io.Writer) (iface string, err error) {
+	p.flags(fs)
+	named := fs.String("interface", "", "the same as INTERFACE, its `NAME`")
+	iface, err = parse(fs, args, "", stderr)
+	switch {
+	case err != nil:
+		return "", err
+	case iface != "" && *named != "" && iface != *named:
+		return "", &exitError{exitUsage, fmt.Errorf("%s: which one, %s or %s?", fs.Name(), iface, *named)}
+	}
+	return cmp.Or(iface, *named, "wan"), nil
+}
+
 func runCheck(args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	fs.Usage = func() {
@@ -211,9 +234,8 @@ func runCheck(args []string, stdout, stderr io.Writer) error {
 		fs.PrintDefaults()
 	}
 	var p place
-	p.flags(fs)
 	asJSON := fs.Bool("json", false, "print JSON")
-	iface, err := parse(fs, args, "wan", stderr)
+	iface, err := p.parse(fs, args, stderr)
 	if err != nil {
 		return err
 	}

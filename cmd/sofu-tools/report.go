@@ -39,10 +39,9 @@ addresses and telephone numbers in the place of the line's; INTERFACE is wan unl
 		fs.PrintDefaults()
 	}
 	var p place
-	p.flags(fs)
 	file := fs.String("o", "", "write to `FILE`, which must not be there, instead of standard output")
 	unknown := fs.Bool("unknown", false, "also values that nobody knows the meaning of, which may be credentials: read them before you pass them on")
-	iface, err := parse(fs, args, "wan", stderr)
+	iface, err := p.parse(fs, args, stderr)
 	if err != nil {
 		return err
 	}
@@ -93,9 +92,11 @@ func readOptions(dir, iface string) (options []report.Option, secrets []string) 
 	for _, name := range secretOptions {
 		if section.Has(name) {
 			options = append(options, report.Option{Name: name, Secret: true})
-			// As it stands there: it may be too long, or in a list by mistake.
-			secrets = append(secrets, strings.Join(section.List(name), " "), section.String(name, ""))
-			secrets = append(secrets, section.List(name)...)
+			if one := section.String(name, ""); one != "" {
+				secrets = append(secrets, one)
+			} else { // in a list by mistake, or with a quote forgotten
+				secrets = append(secrets, section.List(name)...)
+			}
 		}
 	}
 	return options, secrets

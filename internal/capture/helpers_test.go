@@ -105,7 +105,7 @@ func theLine() []Frame {
 	servers := netip.MustParseAddrPort("[ff02::1:2]:547")
 	fullName := local.StringExpanded()
 	discover := func(typ, op byte, yiaddr netip.Addr, opts ...[]byte) []byte {
-		return bytes.Join(append([][]byte{{op, 1, 6, 0}, x("01020304 0000 8000 00000000"), yiaddr.AsSlice(), x("00000000 00000000"), macR, make([]byte, 10),
+		return bytes.Join(append([][]byte{{op, 1, 6, 0}, macR[2:], x("0000 8000 00000000"), yiaddr.AsSlice(), x("00000000 00000000"), macR, make([]byte, 10),
 			append(s("server-name"), make([]byte, 53)...), make([]byte, 128), x("63825363"), opt4(53, []byte{typ})}, append(opts, []byte{255}, s("behind the end"))...), nil)
 	}
 	any4 := netip.IPv4Unspecified()
@@ -122,8 +122,8 @@ func theLine() []Frame {
 			x("1903 0000 00000708"), dns.AsSlice(), x("f101 0000"), s("ABCD")),
 		icmp6(NeighbourSolicitation, true, netip.IPv6Unspecified(), netip.MustParseAddr("ff02::1:ff12:3456"), x("87000000 00000000"), llR.AsSlice()),
 		icmp6(NeighbourAdvertisement, false, llC, llR, x("88000000 e0000000"), llC.AsSlice(), x("0201"), macC),
-		udp(DHCPv6, true, client, servers, x("01 aabbcc"), duidR, opt6(6, x("0011 0016 0017 0018 001f")), opt6(8, x("0000")), opt6(39, s("my-own-host-name")), pd()),
-		udp(DHCPv6, false, server, client, x("07 aabbcc"), duidR, duidC, pd(prefix), opt6(11, x("03 01 00 0000000000000001 01"), s(secret[:16])),
+		udp(DHCPv6, true, client, servers, x("01"), macR[3:], duidR, opt6(6, x("0011 0016 0017 0018 001f")), opt6(8, x("0000")), opt6(39, s("my-own-host-name")), pd()),
+		udp(DHCPv6, false, server, client, x("07"), macR[3:], duidR, duidC, pd(prefix), opt6(11, x("03 01 00 0000000000000001 01"), s(secret[:16])),
 			opt6(23, dns.AsSlice()), opt6(24, s("\x05flets\x02jp\x00")), opt6(13, x("0000"), s("for 3c:ab:cd:12:34:56.")),
 			opt6(16, x("000000d2 0006"), macT), opt6(17, x("000000d2"), opt6(201, macT), opt6(202, s(number)), opt6(204, s("\x03ims\x02jp\x00")), opt6(250, s("customer 4711"))),
 			opt6(999, s("nobody knows this"))),

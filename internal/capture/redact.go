@@ -55,6 +55,7 @@ func (r *Redactor) Frame(f Frame) Frame {
 	f.Src, _ = netip.AddrFromSlice(src)
 	switch f.Kind {
 	case DHCPv6:
+		r.transaction(f.Payload[1:headerDHCPv6])
 		r.dhcpv6(f.Payload[headerDHCPv6:])
 	case DHCPv4:
 		r.dhcpv4(f.Payload)
@@ -208,6 +209,14 @@ func (r *Redactor) blob(b []byte) {
 	}
 }
 
+// transaction replaces a transaction identifier, which some clients make of their MAC
+// address. Zero is none.
+func (r *Redactor) transaction(b []byte) {
+	if !bytes.Equal(b, make([]byte, len(b))) {
+		r.blob(b)
+	}
+}
+
 // duid replaces a DHCP unique identifier (RFC 8415 11).
 func (r *Redactor) duid(b []byte) {
 	if len(b) < 2 {
@@ -337,7 +346,7 @@ func (r *Redactor) word(w []byte) bool {
 		return true
 	}
 	if plain := strings.NewReplacer(":", "", "-", "").Replace(s); len(plain) == 12 && (len(s) == 12 || len(s) == 17) {
-		if mac, err := hex.DecodeString(plain); err == nil {
+		if mac, err := hex.DecodeString(plain); err == nil && mac[0]&1 == 0 { // else it may be a number
 			r.mac(mac)
 			text := hex.EncodeToString(mac)
 			if len(s) == 17 {
@@ -489,6 +498,7 @@ func (r *Redactor) vendor(enterprise uint32, b []byte, list []Option, err error)
 
 // dhcpv4 redacts a DHCPv4 message.
 func (r *Redactor) dhcpv4(b []byte) {
+	r.transaction(b[4:8])
 	for i := 12; i < 28; i += 4 { // ciaddr, yiaddr, siaddr, giaddr
 		r.addr4(b[i : i+4])
 	}

@@ -88,6 +88,8 @@ func TestRedactText(t *testing.T) {
 		{"126.77.88.99:1812", "xxx.xx.xx.xx:xxxx", "xxx.xx.xx.xx:xxxx"},
 		{"hw_rev_2.00", "hw_rev_2.00", "xx_xxx_x.xx"},
 		{"C0398765432", "C0000000001", "xxxxxxxxxxx"},
+		{"039876543200", "000000000001", "000000000001"},
+		{"01-00-5e-00-00-01", "xx-xx-xx-xx-xx-xx", "xx-xx-xx-xx-xx-xx"},
 		{"日本", "日本", "xxxxxx"},
 	} {
 		for all, want := range map[bool]string{false: tt.kept, true: tt.all} {

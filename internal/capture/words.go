@@ -100,16 +100,26 @@ func (r *Redactor) replace(s string) string {
 	if a, err := netip.ParseAddrPort(s); err == nil {
 		return netip.AddrPortFrom(r.Addr(a.Addr()), a.Port()).String()
 	}
-	if digits := strings.ReplaceAll(s, "-", ""); len(digits) >= longNumber && strings.Trim(digits, "0123456789") == "" {
-		return r.Number(digits)
+	if number := strings.ReplaceAll(s, "-", ""); len(number) >= longNumber && digits(number) == len(number) {
+		return r.Number(number)
 	}
 	if before, after, ok := strings.Cut(s, ":"); ok && !strings.Contains(after, ":") {
 		return r.replace(before) + ":" + r.replace(after)
 	}
-	if strings.Contains(s, ":") || dotted(s) || hexRun(s) >= 8 {
+	if strings.Contains(s, ":") || dotted(s) || hexRun(s) >= 8 || digits(s) >= longNumber {
 		return leftOut
 	}
 	return s
+}
+
+// digits is how many decimal digits there are.
+func digits(s string) (n int) {
+	for i := range len(s) {
+		if '0' <= s[i] && s[i] <= '9' {
+			n++
+		}
+	}
+	return n
 }
 
 // dotted tells what may have an IPv4 address in it: four labels and more, of which two that
@@ -131,7 +141,8 @@ func (r *Redactor) station(s string) (string, bool) {
 	if len(s) == 12 {
 		mac, err = hex.DecodeString(s)
 	}
-	if err != nil || len(mac) != 6 {
+	// Those of groups are made of other addresses (RFC 2464 7).
+	if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
 		return "", false
 	}
 	r.mac(mac)

@@ -2,7 +2,9 @@ package capture
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestWords: addresses and numbers in words.
@@ -28,6 +30,8 @@ func TestWords(t *testing.T) {
 		{"hw_rev_2.00, 1.2.3, 14400 s", "hw_rev_2.00, 1.2.3, 14400 s"},
 		{"on 2026-04-01 12:34:56, 0398-76-5432", "on 2026-04-01 12:34:56, 0000000001"},
 		{"ip:126.77.88.99, mac=3c:ab:cd:12:34:56, tel:0398765432", "ip:192.0.2.1, mac=00:00:5e:00:53:01, tel:0000000001"},
+		{"33:33:ff:12:34:56", "(left out)"},
+		{"tel03-9876-5432", "(left out)"},
 		{"host126.77.88.99.example", "(left out)"},
 		{"0x7e4d5863", "(left out)"},
 		{"240b:c0de:1234:5600:1111", "(left out)"},
@@ -53,4 +57,25 @@ func TestWordsAgree(t *testing.T) {
 	if r.Addr(netip.Addr{}).IsValid() || r.Prefix(netip.Prefix{}).IsValid() {
 		t.Error("nothing became something")
 	}
+}
+
+// FuzzWords: whatever stands around them, no spelling of an identity is left.
+func FuzzWords(f *testing.F) {
+	identities := []string{
+		"240b:10:1200:3400::1", "240b:0010:1200:3400:1111:1111:1111:1111", "240b:0010:1200:3400", "126.77.88.99", "3c:ab:cd:12:34:56",
+		"3C-AB-CD-12-34-56", "3cab.cd12.3456", "3cabcd123456", "fe80::3eab:cdff:fe12:3456", "0398765432", "03-9876-5432", "000300013cabcd123456",
+		"240b:10:1200:3400:7e:4d58:6300:0", "7e4d5863",
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		for _, identity := range identities {
+			// What is around it must not spell one itself.
+			if !utf8.ValidString(before+after) || strings.Contains(before+after, "(left out)") {
+				return
+			}
+			got := NewRedactor(nil).Words(before + identity + after)
+			if strings.Contains(got, identity) {
+				t.Errorf("%q: %q", before+identity+after, got)
+			}
+		}
+	})
 }

@@ -2,11 +2,15 @@ package check
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sofutobanku/internal/firewall"
 	"sofutobanku/internal/state"
@@ -162,8 +166,13 @@ func (f *Facts) module() finding {
 }
 
 func (f *Facts) daemon() finding {
-	if f.Status == nil {
-		return fail("ifup "+f.Interface+"; 'logread -e "+f.Interface+"' says why if it does not stay", "no sofu-proto runs for %s (%v)", f.Interface, f.StatusErr)
+	again := "ifup " + f.Interface + "; 'logread -e " + f.Interface + "' says why if it does not stay"
+	switch {
+	case f.Status != nil:
+	case f.StatusErr == nil, errors.Is(f.StatusErr, fs.ErrNotExist), errors.Is(f.StatusErr, unix.ECONNREFUSED):
+		return fail(again, "no sofu-proto runs for %s", f.Interface)
+	default:
+		return fail(again, "the sofu-proto of %s does not answer: %s", f.Interface, oneLine(f.StatusErr))
 	}
 	if e := f.Status.Error; e != nil && !slices.Contains(elsewhere, e.Code) {
 		remedy := "'logread -e " + f.Interface + "' says more"
@@ -246,18 +255,20 @@ func (f *Facts) segment() finding {
 var duidLL = []byte{0, 3, 0, 1}
 
 func (f *Facts) duid() finding {
+	mac := f.Kernel.Link.MAC
 	duid := f.Line.DUID
-	if f.Lease != nil {
-		duid = f.Lease.DUID
+	if len(duid) == 0 && len(mac) > 0 {
+		duid = slices.Concat(duidLL, mac)
 	}
 	switch {
-	case len(duid) == 0 && f.LineErr != nil:
-		return skip("the configuration does not tell")
-	case len(duid) == 0:
-		return ok("the client identifier is a DUID-LL")
+	case len(duid) == 0 || f.LineErr != nil:
+		return skip("it cannot be told which client identifier is used")
 	case !bytes.HasPrefix(duid, duidLL):
 		return fail("remove option clientid", "the client identifier is no DUID-LL but of type %s, to which such lines give no prefix", duidType(duid)).onlyWarn(f.hasPrefix())
-	case f.Kernel.Link.Exists && !bytes.Equal(duid[len(duidLL):], f.Kernel.Link.MAC):
+	case f.Lease != nil && !bytes.Equal(f.Lease.DUID, duid) && !f.hasPrefix():
+		return fail("go back to the former MAC address or client identifier, or wait until that lease is over",
+			"the line gave its last prefix to another client identifier (%x) than is used now (%x), and may hold it for that one", f.Lease.DUID, duid)
+	case len(mac) > 0 && !bytes.Equal(duid[len(duidLL):], mac):
 		return ok("the client identifier is a DUID-LL, of another MAC address than %s has", f.Line.Device)
 	}
 	return ok("the client identifier is a DUID-LL")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -132,13 +133,13 @@ func TestCause(t *testing.T) {
 		{"an unreadable configuration", func(f *Facts) {
 			noLeaseYet(f)
 			f.LineErr = errors.New("a\nb")
-			f.Status, f.StatusErr = nil, errors.New("nobody")
+			f.Status, f.StatusErr = nil, fs.ErrNotExist
 		}, "config", Fail},
 		{"no device", func(f *Facts) { noLeaseYet(f); f.Kernel.Link = link.State{Name: "eth1"}; f.Segment = nil }, "link", Fail},
 		{"no carrier", func(f *Facts) { noLeaseYet(f); f.Kernel.Link.Up = false; f.Segment = nil }, "link", Fail},
 		{"no carrier, which netifd ends the daemon for", func(f *Facts) {
 			noLeaseYet(f)
-			f.Kernel.Link.Up, f.Segment, f.Status, f.StatusErr = false, nil, nil, errors.New("nobody")
+			f.Kernel.Link.Up, f.Segment, f.Status, f.StatusErr = false, nil, nil, fs.ErrNotExist
 		}, "link", Fail},
 		{"a duplicate address", func(f *Facts) {
 			noLeaseYet(f)
@@ -147,7 +148,7 @@ func TestCause(t *testing.T) {
 		{"no link-local address", func(f *Facts) { noLeaseYet(f); f.Kernel.Link.LinkLocal = netip.Addr{} }, "link", Fail},
 		{"no ip6_tunnel, as the daemon found", func(f *Facts) { noTunnelYet(f); daemonSays(f, "NO_IP6TNL") }, "module", Fail},
 		{"no ip6_tunnel", func(f *Facts) { noTunnelYet(f); f.Kernel.Module = ModuleMissing }, "module", Fail},
-		{"no daemon", func(f *Facts) { noLeaseYet(f); f.Status, f.StatusErr = nil, errors.New("nobody") }, "daemon", Fail},
+		{"no daemon", func(f *Facts) { noLeaseYet(f); f.Status, f.StatusErr = nil, fs.ErrNotExist }, "daemon", Fail},
 		{"another DHCPv6 client here", func(f *Facts) { noLeaseYet(f); daemonSays(f, "DHCP_SOCKET") }, "daemon", Fail},
 		{"netifd refuses", func(f *Facts) { daemonSays(f, "UBUS") }, "daemon", Fail},
 		{"no router", func(f *Facts) {
@@ -177,7 +178,14 @@ func TestCause(t *testing.T) {
 			f.Segment.Neighbours = append(f.Segment.Neighbours, probe.Neighbour{MAC: "00:00:5e:00:53:99"})
 		}, "", ""},
 		{"a DUID of another kind", func(f *Facts) { noLeaseYet(f); f.Line.DUID = []byte{0, 1, 0, 1, 9, 9, 9, 9, 9} }, "duid", Fail},
-		{"a DUID of another kind that works", func(f *Facts) { f.Lease.DUID = []byte{0, 4, 9, 9} }, "duid", Warn},
+		{"a DUID of another kind that works", func(f *Facts) { f.Line.DUID = []byte{0, 4, 9, 9} }, "duid", Warn},
+		{"another MAC address than before", func(f *Facts) {
+			lease := f.Lease
+			noLeaseYet(f)
+			f.Lease, f.Kernel.Link.MAC = lease, net.HardwareAddr{0, 0, 0x5e, 0, 0x53, 2}
+		}, "duid", Fail},
+		{"another MAC address than before, and a prefix", func(f *Facts) { f.Kernel.Link.MAC = net.HardwareAddr{0, 0, 0x5e, 0, 0x53, 2} }, "", ""},
+		{"the unit's MAC address", func(f *Facts) { f.Line.DUID = []byte{0, 3, 0, 1, 0, 0, 0x5e, 0, 0x53, 3} }, "", ""},
 		{"no prefix", noLeaseYet, "lease", Fail},
 		{"a prefix is refused", func(f *Facts) { noLeaseYet(f); daemonSays(f, "NO_PREFIX") }, "lease", Fail},
 		{"the lease is not renewed", func(f *Facts) { f.Status.Prefix.Preferred = left(1200) }, "lease", Warn},
@@ -280,7 +288,7 @@ func TestForms(t *testing.T) {
 	noTunnelYet(&rejected)
 	daemonSays(&rejected, "AUTH_REJECTED")
 	rejected.Status.Error.Text += " \x1b[2J"
-	for name, f := range map[string]Facts{"up": good(t), "rejected": rejected, "nothing": {Interface: "wan", Now: now, LineErr: errors.New("no file"), StatusErr: errors.New("no daemon")}} {
+	for name, f := range map[string]Facts{"up": good(t), "rejected": rejected, "nothing": {Interface: "wan", Now: now, LineErr: errors.New("no file"), StatusErr: errors.New("it took too long")}} {
 		r := Judge(f)
 		golden(t, name+".txt", []byte(text(t, r)))
 		var b bytes.Buffer

@@ -29,7 +29,6 @@ type Recording struct {
 	dhcpPort  int
 	server    netip.AddrPort // RADIUS
 	prefix    netip.Prefix   // the first
-	duid      []byte         // the DHCPv6 server's
 	mac       []byte         // the subscriber's
 
 	ras     [][]byte
@@ -40,9 +39,9 @@ type Recording struct {
 
 // radiusAnswer is what was answered to an Access-Request.
 type radiusAnswer struct {
-	code     radius.Code
-	attrs    radius.Attributes
-	ipv4, br netip.Addr // of an Access-Accept, or not valid
+	code           radius.Code
+	attrs          radius.Attributes
+	ipv4, br, echo netip.Addr // of an Access-Accept, or not valid when no line can have it
 }
 
 // ReadRecording reads a capture file, of which a broken end does not matter.
@@ -71,7 +70,7 @@ func NewRecording(frames []capture.Frame) (*Recording, error) {
 		b := f.Payload
 		switch {
 		case f.Kind == capture.RouterAdvertisement:
-			if !r.linkLocal.IsValid() {
+			if !r.linkLocal.IsValid() && f.Src.IsLinkLocalUnicast() {
 				r.linkLocal = f.Src
 			}
 			// One router is played, and each of its advertisements once.
@@ -87,7 +86,10 @@ func NewRecording(frames []capture.Frame) (*Recording, error) {
 			}
 			r.replies[question] = append(r.replies[question], b)
 			r.dhcpPort = int(f.SrcPort)
-			r.learnReply(b)
+			if m, err := parseMessage(b); err == nil && !r.prefix.IsValid() {
+				p, _ := delegates(m)
+				r.prefix = p.prefix
+			}
 		case f.Kind == capture.RADIUS && b[0] == byte(radius.CodeAccessRequest):
 			p, err := radius.Parse(b, nil)
 			if err != nil {
@@ -95,7 +97,7 @@ func NewRecording(frames []capture.Frame) (*Recording, error) {
 			}
 			requests[p.Identifier] = p.Attributes
 			if len(r.answers) == 0 { // the last that nobody answered, or the first that somebody did
-				r.request, r.server = p.Attributes, netip.AddrPortFrom(f.Dst, f.DstPort)
+				r.ask(p.Attributes, netip.AddrPortFrom(f.Dst, f.DstPort))
 			}
 		case f.Kind == capture.RADIUS && r.subscribes(f.DstMAC):
 			p, err := radius.Parse(b, nil)
@@ -103,8 +105,7 @@ func NewRecording(frames []capture.Frame) (*Recording, error) {
 				continue
 			}
 			if len(r.answers) == 0 {
-				r.request = requests[p.Identifier]
-				r.server = netip.AddrPortFrom(f.Src, f.SrcPort)
+				r.ask(requests[p.Identifier], netip.AddrPortFrom(f.Src, f.SrcPort))
 			}
 			r.answers = append(r.answers, newAnswer(p))
 		}
@@ -121,6 +122,14 @@ func NewRecording(frames []capture.Frame) (*Recording, error) {
 	return r, nil
 }
 
+// ask takes an Access-Request and where it went.
+func (r *Recording) ask(attrs radius.Attributes, server netip.AddrPort) {
+	r.request = attrs
+	if check6("", server.Addr()) == nil && server.Port() != 0 {
+		r.server = server
+	}
+}
+
 // subscribes tells whether mac is the subscriber's, who is the first that it is asked of.
 func (r *Recording) subscribes(mac []byte) bool {
 	if r.mac == nil {
@@ -129,26 +138,12 @@ func (r *Recording) subscribes(mac []byte) bool {
 	return bytes.Equal(r.mac, mac)
 }
 
-// learnReply takes the first prefix and the server's identifier.
-func (r *Recording) learnReply(b []byte) {
-	m, err := parseMessage(b)
-	if err != nil {
-		return
-	}
-	if duid, ok := m.one(dhcpv6.OptionServerID); ok && r.duid == nil {
-		r.duid = duid
-	}
-	if p, ok := delegates(m); ok && !r.prefix.IsValid() {
-		r.prefix = p.prefix
-	}
-}
-
-// delegates is the prefix that a reply gives, if it does.
+// delegates is the prefix that a reply gives, if it does and a line can have it.
 func delegates(m *message) (iaPrefix, bool) {
 	for _, b := range m.get(dhcpv6.OptionIAPD) {
 		ia, _ := parseIAPD(b) // its faults are the recording's
 		for _, p := range ia.prefixes {
-			if p.valid > 0 {
+			if p.valid > 0 && playable(Next, p.prefix) {
 				return p, true
 			}
 		}
@@ -156,12 +151,20 @@ func delegates(m *message) (iaPrefix, bool) {
 	return iaPrefix{}, false
 }
 
+// playable tells whether a line can have the prefix.
+func playable(kind Kind, p netip.Prefix) bool {
+	return checkPrefix(kind, p) == nil && p.Addr().IsGlobalUnicast()
+}
+
 // advertised is the first prefix that the router advertises for the link.
 func (r *Recording) advertised() (netip.Prefix, bool) {
 	for _, ra := range r.ras {
 		for b := ra[16:]; len(b) >= 8; b = b[8*int(b[1]):] { // a capture.Frame's can be read
-			if b[0] == 3 && b[1] == 4 && b[2] == 64 {
-				return netip.PrefixFrom(netip.AddrFrom16([16]byte(b[16:32])), 64).Masked(), true
+			if b[0] != 3 || b[1] != 4 {
+				continue
+			}
+			if p := netip.PrefixFrom(netip.AddrFrom16([16]byte(b[16:32])), int(b[2])).Masked(); playable(NextRA, p) {
+				return p, true
 			}
 		}
 	}
@@ -181,10 +184,12 @@ func newAnswer(p *radius.Packet) radiusAnswer {
 				addr, ok = text, true
 			}
 			switch {
-			case ok && s.Code == vsaIPv4 && addr.Is4() && !a.ipv4.IsValid():
+			case ok && s.Code == vsaIPv4 && check4("", addr) == nil && !a.ipv4.IsValid():
 				a.ipv4 = addr
-			case ok && s.Code == vsaBR && addr.Is6() && !a.br.IsValid():
+			case ok && s.Code == vsaBR && check6("", addr) == nil && !a.br.IsValid():
 				a.br = addr
+			case ok && s.Code == vsaEcho && check4("", addr) == nil && !a.echo.IsValid():
+				a.echo = addr
 			}
 		}
 	}
@@ -210,6 +215,9 @@ func (r *Recording) Apply(c *Config) {
 	for _, a := range slices.Backward(r.answers) { // the first counts
 		if a.ipv4.IsValid() && a.br.IsValid() {
 			c.IPv4, c.BR = a.ipv4, a.br
+			if a.echo.IsValid() {
+				c.Echo = a.echo
+			}
 		}
 	}
 }
@@ -288,12 +296,10 @@ func (s *dhcpServer) replayed(c Config, m *message, duid []byte, addr netip.Addr
 		}
 		add(reply, o.OptionCode, data)
 	}
-	if p, ok := delegates(recorded); ok && recorded.kind == dhcpv6.MessageTypeReply {
-		ia, err := parseIAPD(slices.Concat(ours...))
-		if c.Prefix, c.Valid = p.prefix, time.Duration(p.valid)*time.Second; err == nil {
-			err = s.bind(c, duid, ia.iaid, addr)
-		}
-		if err != nil {
+	if p, ok := delegates(recorded); ok && recorded.kind == dhcpv6.MessageTypeReply && len(ours) > 0 {
+		ia, _ := parseIAPD(ours[0]) // its faults were said
+		c.Prefix, c.Valid = p.prefix, time.Duration(p.valid)*time.Second
+		if err := s.bind(c, duid, ia.iaid, addr); err != nil {
 			s.j.say(partDHCP, "route-error", "%v", err)
 		}
 	}

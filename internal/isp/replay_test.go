@@ -213,7 +213,7 @@ func FuzzRecording(f *testing.F) {
 		defer l.dhcp.close()
 		var fault error
 		if l.set.change(func(c *Config) { r.Apply(c); fault = c.Check() }); fault != nil {
-			return
+			t.Fatal(fault)
 		}
 		l.ra.send(allNodes)
 		for _, b := range [][]byte{

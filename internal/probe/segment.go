@@ -72,7 +72,7 @@ func LookAround(ctx context.Context, ifi *net.Interface, enough time.Duration) (
 	}
 	again := start.Add(enough / 2)
 	buf := make([]byte, 2048)
-	for failed := 0; failed < maxErrors && ctx.Err() == nil; {
+	for failed := 0; ctx.Err() == nil; {
 		until := start.Add(enough)
 		switch {
 		case time.Now().Before(again):
@@ -95,7 +95,9 @@ func LookAround(ctx context.Context, ifi *net.Interface, enough time.Duration) (
 				}
 			}
 		case err != nil:
-			failed++
+			if failed++; failed == maxErrors {
+				return s, fmt.Errorf("probe: listening on %s: %w", ifi.Name, err)
+			}
 		default:
 			w.take(buf[:n], mac)
 		}

@@ -61,14 +61,16 @@ func Write(w io.Writer, f Facts) error {
 	// The line's own numbers first, so that they are the same in each report of it.
 	s := r.status(f.Status)
 
-	r.line("%s", strings.TrimSuffix(preface, "\n"))
+	r.text.WriteString(preface)
 	if f.Unknown {
-		r.line("%s", strings.TrimSuffix(warning, "\n"))
+		r.text.WriteString(warning)
 	}
 	r.head("system")
 	r.line("%s", f.Now.UTC().Format(time.RFC3339))
 	for _, text := range []string{f.System.Program, f.System.Release, f.System.Kernel} {
-		r.line("%s", text)
+		if text != "" {
+			r.line("%s", text)
+		}
 	}
 	r.head("check")
 	if err := r.check(f.Check).WriteText(&r.text, false); err != nil {

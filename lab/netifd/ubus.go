@@ -65,9 +65,10 @@ func Tool() {
 		os.Exit(0)
 	}
 	// What cannot be read is missing in them.
-	parent, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
+	ppid := os.Getppid()
+	parent, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", ppid))
 	status, _ := os.ReadFile("/proc/self/status")
-	reply, err := send(Call{append([]string{name}, os.Args[1:]...), os.Environ(), strings.TrimSpace(string(parent)), os.Getppid(), string(status)})
+	reply, err := send(Call{append([]string{name}, os.Args[1:]...), os.Environ(), strings.TrimSpace(string(parent)), ppid, string(status)})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(255)

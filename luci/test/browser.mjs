@@ -18,7 +18,7 @@ export async function launch() {
 	const path = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 	if (!path)
 		throw new Error('no Chromium: lab/setup test installs it');
-	// Without a sandbox of its own, which it refuses to do without when root runs it.
+	// Chromium refuses to make its sandbox as root, and loads nothing but our own files.
 	return chromium.launch({ executablePath: path, args: ['--no-sandbox', '--disable-gpu', '--force-color-profile=srgb'] });
 }
 

@@ -77,7 +77,7 @@ for (const [proto, { base, cases }] of Object.entries(tables)) {
 			}
 			else {
 				if (value.length)
-					assert.match(message, new RegExp(`^Expecting: .*${verdict.replace(/[[\]]/g, '\\$&')}`), about);
+					assert.match(message, new RegExp(`^Accepted: .*${verdict.replace(/[[\]]/g, '\\$&')}`), about);
 				assert.match(await save(page) ?? 'saved', /invalid input value|must not be empty/, about);
 				assert.deepEqual(await configured(page), start, `${about}: refused, and written`);
 			}
@@ -90,6 +90,7 @@ for (const [proto, { base, cases }] of Object.entries(tables)) {
 test('by hand', async () => {
 	const page = await open(browser);
 	await show(page, { proto: 'sofutobanku', device: 'eth1' });
+	assert.match(await message(page, 'line'), /the line of the contract/);
 	await field(page, 'line').locator('select').selectOption('cross');
 	await field(page, 'auth_server').locator('input').fill('2001:db8::1');
 	await field(page, 'auth_server').locator('button').click();
@@ -97,7 +98,7 @@ test('by hand', async () => {
 	await field(page, 'password').locator('input').fill('word');
 	await field(page, 'mtu').locator('input').fill('100');
 	await field(page, 'mtu').locator('input').press('Tab');
-	assert.match(await message(page, 'mtu'), /Expecting: 576 to 9000/);
+	assert.match(await message(page, 'mtu'), /Accepted: 576 to 9000/);
 	await field(page, 'mtu').locator('input').fill('1400');
 	assert.equal(await save(page), null);
 	assert.deepEqual(await configured(page), { ...tables.sofutobanku.base, line: 'cross', mtu: '1400' });
@@ -137,6 +138,24 @@ test('servers in one option are a list', async () => {
 	assert.deepEqual(await shown(page, 'auth_server'), ['2001:db8::1', '2001:db8::2']);
 	assert.equal(await save(page), null);
 	assert.deepEqual(await configured(page), section);
+	await page.context().close();
+});
+
+test('a server that is pasted is judged too', async () => {
+	const page = await open(browser);
+	for (const wrong of [['ff02::1'], Array.from({ length: 8 }, (_, i) => `2001:db8::${i + 2}`)]) {
+		await show(page, tables.sofutobanku.base);
+		for (const server of wrong) {
+			await field(page, 'auth_server').locator('input').fill(server);
+			await field(page, 'auth_server').locator('input').press('Enter');
+		}
+		assert.match(await save(page), wrong.length == 1 ? /^RADIUS server: ff02::1: Accepted: an IPv6 address like/ : /^RADIUS server: Accepted: at most 8 servers/);
+		assert.match(await field(page, 'auth_server').locator('.sofu-wrong').textContent(), wrong.length == 1 ? /^ff02::1: / : /^Accepted: at most 8/);
+		assert.deepEqual(await configured(page), tables.sofutobanku.base);
+	}
+	await field(page, 'auth_server').locator('.item').last().click();
+	assert.equal(await save(page), null);
+	assert.equal(await field(page, 'auth_server').locator('.sofu-wrong').textContent(), '');
 	await page.context().close();
 });
 

@@ -62,11 +62,6 @@
 	window.E = (tag, attributes, children) => {
 		if (Array.isArray(attributes) || !isObject(attributes) || dom.elem(attributes))
 			[ attributes, children ] = [ {}, attributes ];
-		if (Array.isArray(tag)) {
-			const fragment = document.createDocumentFragment();
-			dom.append(fragment, tag);
-			return fragment;
-		}
 		const node = document.createElement(tag);
 		for (const [ name, value ] of Object.entries(attributes)) {
 			if (typeof value == 'function')
@@ -81,12 +76,9 @@
 	const L = window.L = {
 		isObject: isObject,
 		toArray: (v) => v == null ? [] : Array.isArray(v) ? v : isObject(v) ? [ v ] : String(v).trim().split(/\s+/).filter((x) => x),
-		bind: (f, self, ...args) => f.bind(self, ...args),
-		resolveDefault: (v, otherwise) => Promise.resolve(v).catch(() => otherwise),
 		resource: (...parts) => [ '/luci-static/resources', ...parts ].join('/'),
 		url: (...parts) => [ '/cgi-bin/luci', ...parts ].join('/'),
-		hasViewPermission: () => host.writable,
-		require: load
+		hasViewPermission: () => host.writable
 	};
 
 	const ui = {
@@ -136,10 +128,7 @@
 	};
 
 	const uci = {
-		get: (file, section, option) => {
-			const s = (host.uci[file] || {})[section];
-			return s && (option == null ? s : clone(s[option]));
-		},
+		get: (file, section, option) => clone(((host.uci[file] || {})[section] || {})[option]),
 		set: (file, section, option, value) => {
 			host.uci[file][section][option] = clone(value);
 		},
@@ -181,10 +170,10 @@
 			} }, [ text ]));
 			L.toArray(value).forEach(addItem);
 			const valueOf = () => [ ...items.children ].map((n) => n.dataset.value);
-			/* What is typed has to be valid before it is added; the list must not be empty. */
+			/* What was found wrong in typing is not added; the list must not be empty. */
 			const judge = valid(input, () => input.value, () => valueOf().length > 0);
 			const take = () => {
-				if (input.value == '' || judge() !== true)
+				if (input.value == '' || o.error)
 					return;
 				addItem(input.value);
 				input.value = '';
@@ -227,8 +216,8 @@
 			return !this.frame.hidden;
 		}
 		getUIElement() {
-			const input = this.widget.input;
-			return { setPlaceholder: (text) => text ? input.setAttribute('placeholder', text) : input.removeAttribute('placeholder') };
+			const { node, input } = this.widget;
+			return { node: node, setPlaceholder: (text) => text ? input.setAttribute('placeholder', text) : input.removeAttribute('placeholder') };
 		}
 		triggerValidation() {
 			if (this.judge)
@@ -245,10 +234,10 @@
 			const valid = (input, value, filled) => {
 				const judge = this.judge = () => {
 					const v = value();
-					let verdict = v === '' && !this.rmempty && !(filled && filled()) ? 'Expecting: non-empty value' : true;
+					let verdict = v === '' && !this.rmempty && !(this.keys || []).includes('') && !(filled && filled()) ? 'Expecting: non-empty value' : true;
 					if (verdict === true)
 						verdict = this.validate(this.section.id, v);
-					this.error = verdict === true ? null : String(verdict).startsWith('Expecting') ? verdict : 'Expecting: ' + verdict;
+					this.error = verdict === true ? null : String(verdict);
 					message.textContent = this.error ?? '';
 					input.classList.toggle('cbi-input-invalid', this.error != null);
 					return verdict;
@@ -265,6 +254,8 @@
 				before = now;
 				this.map.show();
 			});
+			if (this.judge)
+				setTimeout(this.judge);
 			this.frame = E('div', { 'class': 'cbi-value', 'data-name': this.option }, [
 				E('label', { 'class': 'cbi-value-title' }, this.title),
 				E('div', { 'class': 'cbi-value-field' }, [ this.widget.node, message,
@@ -394,10 +385,8 @@
 		return modules[name] ??= (async () => {
 			const source = await (await fetch(L.resource(name.replaceAll('.', '/') + '.js'))).text();
 			const names = [], needs = [];
-			for (const line of source.split('\n')) {
-				const m = line.match(/^'(?:use strict|require (\S+)(?: as (\w+))?)';$/);
-				if (!m)
-					break;
+			const directive = /\s*'(?:use strict|require (\S+?)(?: as (\w+))?)';/y;
+			for (let m; (m = directive.exec(source)) != null;) {
 				if (m[1]) {
 					names.push(m[2] || m[1].replace(/\W/g, '_'));
 					needs.push(load(m[1]));

@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { launch, open, out, root } from './browser.mjs';
+import { launch, open, out, project, root } from './browser.mjs';
 import { answer, showStatus as show, up, wan } from './samples.mjs';
 
 let browser;
@@ -196,6 +196,13 @@ test('check', async () => {
 	for (const part of ['Most likely cause: The password is wrong.', 'DUID-UUID', 'Remove option clientid.'])
 		assert.ok(shown.includes(part), shown);
 	await picture(page, 'check');
+
+	// As the program says it.
+	const real = JSON.parse(readFileSync(join(project, 'internal/check/testdata/nothing.json')));
+	await page.evaluate((data) => { host.replies.check = { code: 5, message: '', data }; }, real);
+	await click(page, 'check');
+	await page.locator('.sofu-check').filter({ hasText: real.cause.text }).waitFor();
+	assert.deepEqual(await page.locator('.sofu-checks li').evaluateAll((all) => all.map((l) => l.dataset.state)), real.checks.map((c) => c.verdict));
 
 	const missing = 'sofu-proto: check needs the package sofutobanku-tools';
 	await page.evaluate((message) => { host.replies.check = { code: 69, message }; }, missing);

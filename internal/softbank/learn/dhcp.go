@@ -45,14 +45,14 @@ func clientMessage(f capture.Frame) bool {
 }
 
 // dhcpv6 learns from the unit's messages.
-func (l *lesson) dhcpv6(asks []capture.Frame, net network) {
+func (l *finding) dhcpv6(asks []capture.Frame, net network) {
 	set := func(name, value string) {
-		i := slices.IndexFunc(l.common, func(s setting) bool { return s.name == name })
+		i := slices.IndexFunc(l.common, func(o Option) bool { return o.Name == name })
 		switch {
 		case i < 0:
-			l.common = append(l.common, setting{name, value})
-		case l.common[i].value != value:
-			l.oddf("DHCPv6: %s changes from '%s' to '%s'", name, l.common[i].value, value)
+			l.common = append(l.common, option(name, value))
+		case l.common[i].Values[0] != value:
+			l.oddf("DHCPv6: %s changes from '%s' to '%s'", name, l.common[i].Values[0], value)
 		}
 	}
 	seen := map[byte]bool{}
@@ -110,7 +110,7 @@ func (l *lesson) dhcpv6(asks []capture.Frame, net network) {
 
 // hint learns the wish for a length in a Solicit's IA_PD, b being its times and options,
 // and tells whether there is one.
-func (l *lesson) hint(set func(name, value string), b []byte) (wish bool) {
+func (l *finding) hint(set func(name, value string), b []byte) (wish bool) {
 	if binary.BigEndian.Uint64(b) != 0 {
 		l.oddf("Solicit: T1 %d and T2 %d, sofu-proto's are 0", binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:]))
 	}
@@ -127,7 +127,7 @@ func (l *lesson) hint(set func(name, value string), b []byte) (wish bool) {
 }
 
 // compare tells how the options of a message differ from ours.
-func (l *lesson) compare(name string, got, want []uint16) {
+func (l *finding) compare(name string, got, want []uint16) {
 	var more, less []uint16
 	for _, c := range got {
 		if !slices.Contains(want, c) {

@@ -55,30 +55,45 @@ func Vendors() capture.Vendors {
 // ErrNothing is returned for a capture without a unit that connects.
 var ErrNothing = errors.New("no packet of a unit that connects: a capture is needed that begins before the unit is switched on and ends when IPv4 works")
 
-// setting is an option of an interface.
-type setting struct{ name, value string }
+// Lesson is what a capture tells of the unit in it.
+type Lesson struct {
+	// Remarks are what it rests on, for a person.
+	Remarks []string `json:"remarks"`
+	// Options are those of the interface.
+	Options []Option `json:"options"`
+	// Profile is the line whose profile the unit was compared with, "" when the capture
+	// has no RADIUS.
+	Profile softbank.Line `json:"profile"`
+	// Differences are what the unit does otherwise. They hold no address and no number,
+	// so that they can be published.
+	Differences []string `json:"differences"`
+}
 
-// lesson is what a capture tells of the unit in it.
-type lesson struct {
+// Option is an option of an interface. Several values are a list.
+type Option struct {
+	Name   string   `json:"name"`
+	Values []string `json:"values"`
+}
+
+// finding is what a capture tells of the unit in it, before it is put in words.
+type finding struct {
 	unit  net.HardwareAddr // on the wire
 	asked bool             // a RADIUS request was seen, and so the following
 	o     softbank.Options
 	// common are the options that are none of softbank.Options.
-	common []setting
+	common []Option
 	// odd is what differs from the profile and no option can make.
 	odd []string
 	// answers are how often which answer to an Access-Request came.
 	answers map[string]int
 }
 
-// Text is what frames tell, as a file of UCI: the interface, and in comments what it
-// rests on and what differs from the built-in profile of the line. The latter holds no
-// address and no number, so that it can be published. device names the WAN's device, ""
-// for a placeholder; comment is what the capture says of itself.
-func Text(frames []capture.Frame, device, comment string) (string, error) {
-	l, err := from(frames)
+// Learn tells what frames tell. device names the WAN's device, "" for a placeholder;
+// comment is what the capture says of itself.
+func Learn(frames []capture.Frame, device, comment string) (*Lesson, error) {
+	f, err := from(frames)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	redactor := capture.NewRedactor(Vendors())
 	public := make([]capture.Frame, len(frames))
@@ -87,27 +102,55 @@ func Text(frames []capture.Frame, device, comment string) (string, error) {
 	}
 	p, err := from(public)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var b strings.Builder
-	say := func(format string, args ...any) { fmt.Fprintf(&b, "# "+format+"\n", args...) }
+	l := &Lesson{Profile: f.o.Line, Options: f.options(device), Differences: p.differences()}
+	say := func(format string, args ...any) { l.Remarks = append(l.Remarks, fmt.Sprintf(format, args...)) }
 	say("Learned from %d packets: %s.", len(frames), summary(frames))
-	if strings.HasPrefix(comment, "redacted") {
+	if comment == capture.Redacted {
 		say("The capture is redacted: the addresses below stand for others.")
 	}
-	switch n := len(l.answers); {
-	case !l.asked:
+	switch {
+	case !f.asked:
 		say("No RADIUS request is among them: line, auth_server and what belongs to it are missing.")
-	case n == 0:
+	case len(f.answers) == 0:
 		say("The RADIUS request was not answered: it may not be what the line wants.")
-	case l.answers["Access-Accept"] == 0:
+	case f.answers["Access-Accept"] == 0:
 		say("No RADIUS request was accepted: it may not be what the line wants.")
 	}
 	say("The two secrets are in no capture: put them in, and the WAN's device.")
 	say("clientid keeps the unit's lease: never connect both at once.")
-	b.WriteString(l.stanza(device))
-	b.WriteString(p.report())
-	return b.String(), nil
+	return l, nil
+}
+
+// Text is the lesson as a file of UCI: the interface, and all else in comments.
+func (l *Lesson) Text() string {
+	var b strings.Builder
+	for _, r := range l.Remarks {
+		fmt.Fprintf(&b, "# %s\n", r)
+	}
+	b.WriteString("config interface 'wan'\n")
+	for _, o := range l.Options {
+		keyword := "option"
+		if o.Name == "auth_server" {
+			keyword = "list"
+		}
+		for _, v := range o.Values {
+			fmt.Fprintf(&b, "\t%s %s '%s'\n", keyword, o.Name, strings.ReplaceAll(v, "'", `'\''`))
+		}
+	}
+	with := fmt.Sprintf("profile '%s'", l.Profile)
+	if l.Profile == "" {
+		with = "own DHCPv6"
+	}
+	fmt.Fprintf(&b, "#\n# What differs from sofu-proto's %s, for a bug report (addresses are\n# replaced, and what is not known is zeros):\n", with)
+	for _, d := range l.Differences {
+		fmt.Fprintf(&b, "#   %s\n", d)
+	}
+	if len(l.Differences) == 0 {
+		b.WriteString("#   nothing\n")
+	}
+	return b.String()
 }
 
 // summary counts frames by what they are.
@@ -127,9 +170,9 @@ func summary(frames []capture.Frame) string {
 	return strings.Join(names, ", ")
 }
 
-// from reads the lesson of frames, which are in the order of time.
-func from(frames []capture.Frame) (*lesson, error) {
-	l := &lesson{answers: map[string]int{}}
+// from reads what is in frames, which are in the order of time.
+func from(frames []capture.Frame) (*finding, error) {
+	l := &finding{answers: map[string]int{}}
 	requests := slices.DeleteFunc(slices.Clone(frames), func(f capture.Frame) bool {
 		return f.Kind != capture.RADIUS || f.Payload[0] != codeRequest
 	})
@@ -153,7 +196,7 @@ func from(frames []capture.Frame) (*lesson, error) {
 	return l, nil
 }
 
-func (l *lesson) oddf(format string, args ...any) {
+func (l *finding) oddf(format string, args ...any) {
 	if s := fmt.Sprintf(format, args...); !slices.Contains(l.odd, s) && len(l.odd) < 40 {
 		l.odd = append(l.odd, s)
 	}
@@ -166,7 +209,7 @@ type network struct {
 	managed  bool             // the advertisement's M
 }
 
-func (l *lesson) network(frames []capture.Frame) network {
+func (l *finding) network(frames []capture.Frame) network {
 	var n network
 	delegated := false
 	for _, f := range frames {
@@ -221,35 +264,25 @@ func options6(b []byte) []capture.Option {
 	return list
 }
 
-// stanza is the interface.
-func (l *lesson) stanza(device string) string {
-	var b strings.Builder
-	b.WriteString("config interface 'wan'\n")
-	put := func(name, value string) {
-		fmt.Fprintf(&b, "\toption %s '%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
-	}
-	put("proto", "sofutobanku")
-	put("device", cmp.Or(device, "eth1"))
+// options are those of the interface.
+func (l *finding) options(device string) []Option {
+	list := []Option{option("proto", "sofutobanku"), option("device", cmp.Or(device, "eth1"))}
 	if l.asked {
-		put("line", string(l.o.Line))
+		servers := Option{Name: "auth_server"}
 		for _, s := range l.o.Servers {
 			text := s.String()
 			if s.Port() == authPort {
 				text = s.Addr().String()
 			}
-			fmt.Fprintf(&b, "\tlist auth_server '%s'\n", text)
+			servers.Values = append(servers.Values, text)
 		}
-		put("shared_secret", SharedSecret)
-		put("password", Password)
-		for _, s := range l.radiusSettings() {
-			put(s.name, s.value)
-		}
+		list = append(list, option("line", string(l.o.Line)), servers, option("shared_secret", SharedSecret), option("password", Password))
+		list = append(list, l.radiusOptions()...)
 	}
-	for _, s := range l.common {
-		put(s.name, s.value)
-	}
-	return b.String()
+	return append(list, l.common...)
 }
+
+func option(name, value string) Option { return Option{name, []string{value}} }
 
 // The placeholders of what no capture holds.
 const (
@@ -257,13 +290,13 @@ const (
 	Password     = "PASSWORD"
 )
 
-// radiusSettings are the options in which o differs from the line's defaults.
-func (l *lesson) radiusSettings() []setting {
-	var list []setting
+// radiusOptions are the options in which o differs from the line's defaults.
+func (l *finding) radiusOptions() []Option {
+	var list []Option
 	d, o := softbank.Defaults(l.o.Line), l.o
 	add := func(name, value, def string) {
 		if value != def {
-			list = append(list, setting{name, value})
+			list = append(list, option(name, value))
 		}
 	}
 	if o.MAC != nil {
@@ -300,32 +333,19 @@ func iidText(iid softbank.InterfaceID) string {
 // profile.
 var personal = []string{"clientid", "mac"}
 
-// report is what differs from the profile, in comments.
-func (l *lesson) report() string {
-	var b strings.Builder
-	if !l.asked {
-		fmt.Fprintf(&b, "#\n# What differs from sofu-proto's own DHCPv6, for a bug report:\n")
-	} else {
-		fmt.Fprintf(&b, "#\n# What differs from sofu-proto's profile '%s', for a bug report (addresses are\n# replaced, and what is not known is zeros):\n", l.o.Line)
-	}
-	n := 0
-	say := func(s string) { n++; fmt.Fprintf(&b, "#   %s\n", s) }
-	list := l.common
+// differences are what differs from the profile.
+func (l *finding) differences() []string {
+	options := l.common
 	if l.asked {
-		list = append(l.radiusSettings(), list...)
+		options = append(l.radiusOptions(), options...)
 	}
-	for _, s := range list {
-		if !slices.Contains(personal, s.name) {
-			say(fmt.Sprintf("option %s '%s'", s.name, s.value))
+	list := []string{}
+	for _, o := range options {
+		if !slices.Contains(personal, o.Name) {
+			list = append(list, fmt.Sprintf("option %s '%s'", o.Name, o.Values[0]))
 		}
 	}
-	for _, s := range l.odd {
-		say(s)
-	}
-	if n == 0 {
-		say("nothing")
-	}
-	return b.String()
+	return append(list, l.odd...)
 }
 
 // usable tells whether an option can have the value.

@@ -175,6 +175,15 @@ func exchange(src netip.Addr, server netip.AddrPort, b []byte, code byte) []capt
 	return []capture.Frame{frame(capture.RADIUS, true, from, server, b), frame(capture.RADIUS, false, server, from, answer)}
 }
 
+// learnText is what Learn makes, as text.
+func learnText(frames []capture.Frame, device, comment string) (string, error) {
+	l, err := Learn(frames, device, comment)
+	if err != nil {
+		return "", err
+	}
+	return l.Text(), nil
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".golden")
@@ -227,7 +236,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options(t, uci(tt.line, tt.options))
 			frames := append(tt.surroundings(), tt.asking(t, o)...)
-			text, err := Text(frames, "eth1", "")
+			text, err := learnText(frames, "eth1", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -251,7 +260,7 @@ func TestRoundTrip(t *testing.T) {
 			for i := range frames {
 				frames[i] = r.Frame(frames[i])
 			}
-			redacted, err := Text(frames, "eth1", capture.Redacted)
+			redacted, err := learnText(frames, "eth1", capture.Redacted)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -328,7 +337,7 @@ func TestOdd(t *testing.T) {
 		{"information only", append([]capture.Frame{phone.surroundings()[0], dhcp6(information, clientID, elapsed, oro, accept, class)}, next...)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			text, err := Text(tt.frames, "", "")
+			text, err := learnText(tt.frames, "", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -352,7 +361,7 @@ func TestOdd(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Text(phone.surroundings()[:1], "", ""); !errors.Is(err, ErrNothing) {
+	if _, err := learnText(phone.surroundings()[:1], "", ""); !errors.Is(err, ErrNothing) {
 		t.Errorf("an advertisement alone: %v", err)
 	}
 }
@@ -380,7 +389,7 @@ func FuzzText(f *testing.F) {
 				frames = append(frames, f)
 			}
 		}
-		text, err := Text(frames, "eth1", "")
+		text, err := learnText(frames, "eth1", "")
 		if err != nil {
 			if !errors.Is(err, ErrNothing) {
 				t.Fatal(err)

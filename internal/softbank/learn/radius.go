@@ -63,7 +63,7 @@ func (m *message) sub(code uint16) string {
 }
 
 // radius learns from the unit's Access-Requests.
-func (l *lesson) radius(frames, requests []capture.Frame, net network) {
+func (l *finding) radius(frames, requests []capture.Frame, net network) {
 	if len(requests) == 0 {
 		return
 	}
@@ -132,7 +132,7 @@ func lineOf(m *message) softbank.Line {
 }
 
 // unitOf learns what the unit says of itself.
-func (l *lesson) unitOf(o *softbank.Options, m *message, told network) {
+func (l *finding) unitOf(o *softbank.Options, m *message, told network) {
 	mac, format, ok := readMAC(m.sub(1))
 	switch {
 	case !ok:
@@ -186,7 +186,7 @@ func readMAC(s string) (net.HardwareAddr, softbank.MACFormat, bool) {
 }
 
 // nameOf learns the User-Name, and the address from which is asked.
-func (l *lesson) nameOf(o *softbank.Options, m *message, prefix netip.Prefix) {
+func (l *finding) nameOf(o *softbank.Options, m *message, prefix netip.Prefix) {
 	src := m.frame.Src
 	if a, err := netip.ParseAddr(m.name); err == nil && o.Line == softbank.NEXT && a.StringExpanded() == m.name {
 		if iid := lower(a); iid != (softbank.InterfaceID{}) {
@@ -222,7 +222,7 @@ func lower(a netip.Addr) softbank.InterfaceID {
 }
 
 // verify compares what sofu-proto would send with what the unit sent.
-func (l *lesson) verify(m *message, req softbank.Request) {
+func (l *finding) verify(m *message, req softbank.Request) {
 	var authenticator, challenge [16]byte
 	copy(authenticator[:], m.frame.Payload[4:])
 	for _, a := range m.attrs {

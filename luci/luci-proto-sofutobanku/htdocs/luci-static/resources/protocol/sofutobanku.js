@@ -8,8 +8,6 @@ const PROTO = 'sofutobanku';
 
 Object.keys(sofu.errors).forEach((code) => network.registerErrorCode(code, sofu.explain(code)));
 
-network.registerPatternVirtual(/^sofu-.+$/);
-
 /* What the type of the line sets, and an option of its own would replace. */
 const profiles = {
 	'': {},
@@ -139,6 +137,7 @@ return network.registerProtocol(PROTO, {
 		o.value('next', _('NEXT, 1 Gbit/s'));
 		o.value('cross', _('CROSS, 10 Gbit/s'));
 		o.rmempty = false;
+		o.validate = (section_id, value) => value != '' || sofu.accepted(_('the line of the contract'));
 		o.onchange = (ev, section_id, value) => followers.forEach((f) => {
 			const element = f.getUIElement(section_id);
 			if (element) {
@@ -157,8 +156,22 @@ return network.registerProtocol(PROTO, {
 		};
 		o.validate = function(section_id, value) {
 			if (value && L.toArray(this.formvalue(section_id)).length >= MAX_SERVERS)
-				return _('at most %d servers').format(MAX_SERVERS);
+				return sofu.accepted(_('at most %d servers').format(MAX_SERVERS));
 			return sofu.accept.server(section_id, value);
+		};
+		/* What is pasted gets into LuCI's list without having been judged, and a dialogue
+		 * that is refused does not say why. */
+		const parse = o.parse;
+		o.parse = function(section_id) {
+			const list = this.isActive(section_id) ? L.toArray(this.formvalue(section_id)) : [];
+			const bad = list.find((v) => sofu.accept.server(section_id, v) !== true);
+			const wrong = bad != null ? '%s: %s'.format(bad, sofu.accept.server(section_id, bad)) :
+				list.length > MAX_SERVERS ? sofu.accepted(_('at most %d servers').format(MAX_SERVERS)) : '';
+			const field = this.getUIElement(section_id).node.parentNode;
+			const note = field.querySelector('.sofu-wrong') ||
+				field.appendChild(E('div', { 'class': 'sofu-wrong', 'style': 'color: #dc3c3c', 'role': 'alert' }));
+			note.textContent = wrong;
+			return wrong ? Promise.reject(new TypeError(this.title + ': ' + wrong)) : parse.call(this, section_id);
 		};
 
 		secret('shared_secret', _('Shared secret'), 128);
@@ -216,7 +229,7 @@ return network.registerProtocol(PROTO, {
 			_('Lower half of its local address. On CROSS also "ipv4": made from the IPv4 address that is granted.'),
 			(section_id, value) => value == null || value.trim() != 'ipv4' ? sofu.accept.interfaceId(section_id, value) :
 				s.formvalue(section_id, 'line') == 'cross' ||
-				_('an interface identifier like 1111:1111:1111:1111; "ipv4" is for CROSS only, as on NEXT the address is asked for by it'));
+				sofu.accepted(_('an interface identifier like 1111:1111:1111:1111; "ipv4" is for CROSS only, as on NEXT the address is asked for by it')));
 		follow('auth_iid', _('Interface identifier of the RADIUS client'),
 			_('Lower half of the address from which the server is asked.'), sofu.accept.interfaceId);
 		follow('manufacturer', _('Manufacturer'), null, sofu.accept.octets(1, 247));
@@ -231,7 +244,7 @@ return network.registerProtocol(PROTO, {
 			const n = [ 'manufacturer', 'model', 'hwrev' ].reduce((sum, name) =>
 				sum + sofu.octets(s.formvalue(section_id, name) || (profiles[line] || {})[name] || ''), MAC_OCTETS);
 			return n <= MAX_PACKED || (value || (line == 'cross' ? 'single' : 'separate')) != 'single' ||
-				_('separate, as MAC address, manufacturer, model and hardware revision are %d bytes, and %d fit into a single one').format(n, MAX_PACKED);
+				sofu.accepted(_('separate, as MAC address, manufacturer, model and hardware revision are %d bytes, and %d fit into a single one').format(n, MAX_PACKED));
 		};
 		follow('chap_ident', _('CHAP identifier'), null, sofu.accept.number(0, 255));
 		flag('require_message_authenticator', _('Require Message-Authenticator'),

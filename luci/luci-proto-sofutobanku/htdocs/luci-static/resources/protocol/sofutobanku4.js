@@ -22,10 +22,6 @@ return network.registerProtocol('sofutobanku4', {
 		return sofu.sentences((this._ubus('errors') || []).map((e) => [ e.code, (e.data || [])[0] ]));
 	},
 
-	getIfname: function() {
-		return this._ubus('l3_device') || ('sofu-' + this.sid).slice(0, 15);
-	},
-
 	getPackageName: function() {
 		return 'sofu-proto';
 	},
@@ -42,12 +38,8 @@ return network.registerProtocol('sofutobanku4', {
 		return true;
 	},
 
-	getDevices: function() {
-		return null;
-	},
-
 	containsDevice: function(ifname) {
-		return network.getIfnameOf(ifname) == this.getIfname();
+		return network.getIfnameOf(ifname) == this._ubus('l3_device');
 	},
 
 	renderFormOptions: function(s) {

@@ -86,10 +86,13 @@ function hexBytes(text, low, high) {
 	return m != null && n >= low && n <= high;
 }
 
-/* check(accepts, message) is a validate function of LuCI's: an empty value is for
- * LuCI to judge, and white space around one does not count. */
-const check = (accepts, message) => (section_id, value) =>
-	value == null || value === '' || accepts(value.trim()) || message;
+/* What LuCI shows beside a value that is refused. */
+const accepted = (what) => _('Accepted: %s').format(what);
+
+/* check(accepts, what) is a validate function of LuCI's: an empty value is for LuCI to
+ * judge, and white space around one does not count. */
+const check = (accepts, what) => (section_id, value) =>
+	value == null || value === '' || accepts(value.trim()) || accepted(what);
 
 return baseclass.extend({
 	errors: errors,
@@ -122,6 +125,7 @@ return baseclass.extend({
 	},
 
 	octets: octets,
+	accepted: accepted,
 
 	accept: {
 		server: check(server, _('an IPv6 address like 2001:db8::1 or, with a port, [2001:db8::1]:1812')),
@@ -136,7 +140,7 @@ return baseclass.extend({
 		/* White space belongs to a secret, but is none alone. */
 		secret: (low, high) => (section_id, value) => value === '' ||
 			(value.trim() != '' && octets(value) >= low && octets(value) <= high) ||
-			_('%d to %d bytes').format(low, high),
+			accepted(_('%d to %d bytes').format(low, high)),
 		/* words are accepted besides the numbers. */
 		number: (low, high, ...words) => check((v) => words.includes(v) || within(v, low, high),
 			words.length ? _('%s, or %d to %d').format(words.join(', '), low, high) : _('%d to %d').format(low, high))
