@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/kernel"
@@ -41,7 +42,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
 	timeline := fs.Bool("timeline", false, "print each moment of the line's life on standard output")
 	verbose := fs.Bool("v", false, "log more")
-	if err := parse(fs, args, stderr); err != nil {
+	if _, err := cli.Parse(fs, args, 0, stderr); err != nil {
 		return err
 	}
 	log := newLog(stderr, *verbose)
@@ -52,7 +53,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	}
 	_, l, err := loadLine(*dir, *iface, *device, "", log)
 	if err != nil {
-		return &exitError{exitConfig, err}
+		return cli.Exit(cli.Config, err)
 	}
 	unlock, err := lock(filepath.Join(*runDir, *iface+".lock"), log)
 	if err != nil {
@@ -146,7 +147,7 @@ func lock(path string, log *slog.Logger) (unlock func(), err error) {
 	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return nil, &exitError{exitRunning, fmt.Errorf("%s is locked: another sofu-proto runs for this interface; end it first", path)}
+			return nil, cli.Exit(cli.Running, fmt.Errorf("%s is locked: another sofu-proto runs for this interface; end it first", path))
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
