@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	stdnet "net"
 	"net/netip"
@@ -567,4 +568,21 @@ func unloadModule(t *testing.T, ns *topo.NS) (mend func()) {
 	t.Helper()
 	o := openWrt{t: t, ns: ns}
 	return o.unloadTunnel()
+}
+
+// TestToolsConfined: what reads packets for a person has no more privileges than the
+// daemon.
+func TestToolsConfined(t *testing.T) {
+	lab, net := newLine(t)
+	net.Router.Up(realisp.WAN)
+	p := net.Router.Start(bin("sofu-proto"), "rtsol", realisp.WAN, "--watch")
+	lab.Eventually(patience, "sofu-tools to be confined", func() error {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+		if err == nil && !bytes.Contains(b, []byte("NoNewPrivs:\t1\nSeccomp:\t2\n")) {
+			err = errors.New(string(b))
+		}
+		return err
+	})
+	i := &inspection{t: t, found: map[string]int{}}
+	i.process(p.PID(), map[string]string{})
 }
