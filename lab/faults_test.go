@@ -369,7 +369,7 @@ func timesSaid(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; renew said %d times", n)
+	return fmt.Sprintf("; renew said: %d", n)
 }
 
 // TestFaultsCarrier: the carrier's servers are stopped and started, while the line is

@@ -101,8 +101,10 @@ func newLog(w io.Writer, verbose bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// untilSignal is a context that ends with SIGTERM or SIGINT.
+// untilSignal is a context that ends with SIGTERM or SIGINT. A renew is nothing before
+// there is a daemon, and not the end.
 func untilSignal() (context.Context, context.CancelFunc) {
+	signal.Ignore(syscall.SIGUSR1, syscall.SIGUSR2)
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 }
 
