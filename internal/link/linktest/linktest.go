@@ -71,13 +71,19 @@ func (n *Namespace) Do(f func()) {
 // onThread runs f on a thread that ends with it, so that no other goroutine can
 // come to run in the namespace that f enters.
 func onThread(f func()) {
-	done := make(chan struct{})
+	done := make(chan int)
 	go func() {
-		defer close(done)
 		runtime.LockOSThread() // and never unlocked
+		defer func() { done <- unix.Gettid() }()
 		f()
 	}()
-	<-done
+	// An emulator's fork may hang while a thread ends: not before it has. The first
+	// thread of a program stays.
+	for task := <-done; task != os.Getpid(); time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", task)); err != nil {
+			return
+		}
+	}
 }
 
 // IP runs the program ip in the namespace and returns what it prints.
@@ -92,7 +98,7 @@ func (n *Namespace) IP(args ...string) []byte {
 
 // Command is a program that will run in the namespace.
 func (n *Namespace) Command(name string, args ...string) *exec.Cmd {
-	// Not by Do: an emulator's fork may hang while a thread ends.
+	// By nsenter, which needs no thread of its own.
 	return exec.Command("nsenter", append([]string{"--net=" + n.path(), name}, args...)...)
 }
 
