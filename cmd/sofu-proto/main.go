@@ -20,7 +20,7 @@ RADIUS and an IPv4-in-IPv6 tunnel.
         show a running line
   sofu-proto version
         print version, Go version and platform
-  sofu-proto check|report …
+  sofu-proto check|report|rtsol|nd|probe|ping6|traceroute6|pmtu|capture|learn …
         why does it not work? The package sofutobanku-tools has these
 
 Each command explains its flags with -h.

@@ -99,14 +99,22 @@ func runPing6(args []string, stdout, stderr io.Writer) error {
 	}
 	var f echoFlags
 	f.flags(fs, 1)
-	count := fs.Int("c", 3, "send so many requests, `0` until ctrl-C")
-	interval := fs.Float64("i", 1, "`SECONDS` between requests")
-	hopLimit := fs.Int("t", 0, "hop `LIMIT` of the requests, 1 to 255")
+	count := fs.Int("c", 3, "send `TIMES` requests, 0: until ctrl-C")
+	interval := fs.Float64("i", 1, "`SECONDS` between requests, 0.1 or more")
+	hopLimit := fs.Int("t", 0, "hop `LIMIT` of the requests, 1 to 255, 0: the system's own")
 	target, conn, err := f.begin(fs, args, stderr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	switch {
+	case *count < 0:
+		return cli.Exit(cli.Usage, fmt.Errorf("ping6: -c %d: want 0 or more", *count))
+	case !(*interval >= 0.1):
+		return cli.Exit(cli.Usage, fmt.Errorf("ping6: -i %v: want 0.1 or more", *interval))
+	case *hopLimit < 0 || *hopLimit > 255:
+		return cli.Exit(cli.Usage, fmt.Errorf("ping6: -t %d: want 0 to 255", *hopLimit))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var best, worst, sum time.Duration

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// vendorOptions reads an enterprise number, then suboptions whose codes and lengths
-// have size bytes each, as often as again says.
+// suboptions reads what an enterprise defined: codes and lengths have size bytes each.
 func (vendor Vendor) suboptions(enterprise uint32, b []byte, size int) []Field {
 	var out []Field
 	for len(b) > 0 {
@@ -115,28 +114,19 @@ func (vendor Vendor) option6(code uint16, depth int) (o option, known bool) {
 	case 12:
 		o = option{"server unicast", addresses(16)}
 	case 13:
-		o = option{"status", func(b []byte) (Field, bool) {
-			if len(b) < 2 {
-				return Field{}, false
-			}
-			return Field{Value: strings.TrimSpace(name(statuses, binary.BigEndian.Uint16(b)) + " " + quoted(b[2:]))}, true
-		}}
+		o = option{"status", least(2, func(b []byte) Field {
+			return Field{Value: strings.TrimSpace(name(statuses, binary.BigEndian.Uint16(b)) + " " + quoted(b[2:]))}
+		})}
 	case 14:
 		o = option{"rapid commit", nothing}
 	case 16:
-		o = option{"vendor class", func(b []byte) (Field, bool) {
-			if len(b) < 4 {
-				return Field{}, false
-			}
-			return Field{Value: enterprise(b), Fields: opaque(b[4:], 2)}, true
-		}}
+		o = option{"vendor class", least(4, func(b []byte) Field {
+			return Field{Value: enterprise(b), Fields: opaque(b[4:], 2)}
+		})}
 	case 17:
-		o = option{"vendor options", func(b []byte) (Field, bool) {
-			if len(b) < 4 {
-				return Field{}, false
-			}
-			return Field{Value: enterprise(b), Fields: vendor.suboptions(binary.BigEndian.Uint32(b), b[4:], 2)}, true
-		}}
+		o = option{"vendor options", least(4, func(b []byte) Field {
+			return Field{Value: enterprise(b), Fields: vendor.suboptions(binary.BigEndian.Uint32(b), b[4:], 2)}
+		})}
 	case 19:
 		o = option{"reconfigure message", func(b []byte) (Field, bool) {
 			if len(b) != 1 {

@@ -55,7 +55,7 @@ type option struct {
 	read reading
 }
 
-// read puts an option in words. known is false for one without a name.
+// field puts an option in words. known is false for one without a name.
 func (o option) field(number int, known bool, b []byte) Field {
 	if !known {
 		return Field{Name: fmt.Sprintf("option %d", number), Value: hexOf(b)}
@@ -66,6 +66,16 @@ func (o option) field(number int, known bool, b []byte) Field {
 	}
 	f.Name = o.name
 	return f
+}
+
+// least is a reading of n bytes or more.
+func least(n int, read func(b []byte) Field) reading {
+	return func(b []byte) (Field, bool) {
+		if len(b) < n {
+			return Field{}, false
+		}
+		return read(b), true
+	}
 }
 
 func hexOf(b []byte) string {

@@ -66,8 +66,8 @@ func orUnspecified(n byte) string {
 	return fmt.Sprint(n)
 }
 
-// flagNames are the names of the bits that are set, the highest first; one without a
-// name is shown by its place.
+// flagNames are the names of the bits that are set, the highest first; a bit with an
+// empty name belongs to something else.
 func flagNames(b byte, names ...string) string {
 	var set []string
 	for i, name := range names {

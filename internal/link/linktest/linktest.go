@@ -77,8 +77,8 @@ func onThread(f func()) {
 		defer func() { done <- unix.Gettid() }()
 		f()
 	}()
-	// An emulator's fork may hang while a thread ends: not before it has. The first
-	// thread of a program stays.
+	// Wait until the thread is gone, since an emulator's fork may hang while one ends.
+	// The first thread of a program never goes.
 	for task := <-done; task != os.Getpid(); time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", task)); err != nil {
 			return
