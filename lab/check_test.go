@@ -137,6 +137,7 @@ func (c *checked) says(what, want string, verdict check.Verdict) {
 // on a line with which nothing is wrong.
 func (c *checked) useTools(what string, good bool) {
 	c.Helper()
+	captured := c.lab.Dir("capture") + "/file"
 	at := []string{"--config", c.r.dir, "--run-dir", c.r.path("run"), "--state-dir", c.r.path("state")}
 	tools := []struct {
 		name string
@@ -153,10 +154,17 @@ func (c *checked) useTools(what string, good bool) {
 		{"probe dhcp6", append([]string{"probe", "dhcp6", "-w", "2"}, at...), true},
 		{"probe dhcp4", append([]string{"probe", "dhcp4", "-w", "1"}, at...), true},
 		{"report", append([]string{"report"}, at...), false},
+		{"capture", []string{"capture", realisp.WAN, "-o", captured, "-w", "3"}, false},
+		// Last, of what the others did: capture has ended by then.
+		{"learn", []string{"learn", captured}, true},
+	}
+	start := func(args []string) *topo.Process {
+		return c.net.Router.StartEnv(c.env, append([]string{bin("sofu-proto")}, args...)...)
 	}
 	var running []*topo.Process
-	for _, tool := range tools {
-		running = append(running, c.net.Router.StartEnv(c.env, append([]string{bin("sofu-proto")}, tool.args...)...))
+	last := len(tools) - 1
+	for _, tool := range tools[:last] {
+		running = append(running, start(tool.args))
 	}
 	if c.table.tools.Len() == 0 {
 		c.table.tools.WriteString("\n| what is wrong |")
@@ -167,6 +175,9 @@ func (c *checked) useTools(what string, good bool) {
 	}
 	fmt.Fprintf(&c.table.tools, "\n| %s |", what)
 	for i, tool := range tools {
+		if i == last {
+			running = append(running, start(tool.args))
+		}
 		code := running[i].Wait(patience)
 		fmt.Fprintf(&c.table.tools, " %d |", code)
 		out := running[i].Output()
