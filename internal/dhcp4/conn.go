@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -34,6 +35,10 @@ type Conn struct {
 	f   *os.File
 	ifi *net.Interface
 	mac [6]byte
+	buf [2048]byte // of Read; what is longer was not asked for
+
+	mu  sync.Mutex
+	udp int // of Unicast, -1 for none
 }
 
 // Listen opens a socket on an Ethernet device, which takes CAP_NET_RAW. It is handed
@@ -72,7 +77,7 @@ func listen(ifi *net.Interface) (*Conn, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	c := &Conn{f: os.NewFile(uintptr(fd), "dhcp4"), ifi: ifi, mac: [6]byte(ifi.HardwareAddr)}
+	c := &Conn{f: os.NewFile(uintptr(fd), "dhcp4"), ifi: ifi, mac: [6]byte(ifi.HardwareAddr), udp: -1}
 	program := make([]unix.SockFilter, len(raw))
 	for i, r := range raw {
 		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
@@ -96,15 +101,27 @@ func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
-// Close closes the socket; a Read that waits returns.
-func (c *Conn) Close() error { return c.f.Close() }
+// Close closes the socket; a Read that waits returns an error that wraps net.ErrClosed.
+func (c *Conn) Close() error {
+	c.closeUDP()
+	return c.f.Close()
+}
+
+func (c *Conn) closeUDP() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.udp >= 0 {
+		unix.Close(c.udp)
+	}
+	c.udp = -1
+}
 
 // SetReadDeadline is when a Read that waits returns os.ErrDeadlineExceeded.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.f.SetReadDeadline(t) }
 
 // Read waits for a datagram whose checksums are right and returns its payload.
 func (c *Conn) Read(b []byte) (n int, from netip.AddrPort, err error) {
-	packet, beside := make([]byte, 1<<16), make([]byte, 128)
+	packet, beside := c.buf[:], make([]byte, 128)
 	rc, err := c.f.SyscallConn()
 	for err == nil {
 		var oob int
@@ -121,6 +138,9 @@ func (c *Conn) Read(b []byte) (n int, from netip.AddrPort, err error) {
 		if payload, from, ok := unpack(packet[:n], unsummed(beside[:oob])); ok {
 			return copy(b, payload), from, nil
 		}
+	}
+	if errors.Is(err, os.ErrClosed) {
+		err = net.ErrClosed
 	}
 	return 0, from, fmt.Errorf("dhcp4: %s: %w", c.ifi.Name, err)
 }
@@ -181,6 +201,31 @@ func (c *Conn) Broadcast(payload []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("dhcp4: broadcast on %s: %w", c.ifi.Name, err)
+	}
+	return nil
+}
+
+// Unicast sends a message from an address to a server, by the kernel's routes on the
+// device. The error wraps unix.EADDRNOTAVAIL when the kernel does not have the address.
+// Read hears the answer. The socket stays open for it, or the kernel would tell the
+// server that nobody listens.
+func (c *Conn) Unicast(payload []byte, own, server netip.Addr) error {
+	c.closeUDP()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err == nil {
+		c.udp = fd
+		err = unix.BindToDevice(fd, c.ifi.Name)
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: clientPort, Addr: own.As4()})
+	}
+	if err == nil {
+		err = unix.Sendto(fd, payload, 0, &unix.SockaddrInet4{Port: serverPort, Addr: server.As4()})
+	}
+	if err != nil {
+		return fmt.Errorf("dhcp4: from %v to %v on %s: %w", own, server, c.ifi.Name, err)
 	}
 	return nil
 }
