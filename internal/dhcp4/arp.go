@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -30,37 +29,33 @@ const (
 const arpLen = 28
 
 // Check asks the link whether somebody has an address (RFC 5227 2.1) and returns who has,
-// nil when nobody answered. It takes a fifth of a second, with strict up to 7 s. When
-// nobody has it, the link is told that it is this device's now. The error wraps the
-// system's, or is ctx's.
-func Check(ctx context.Context, ifi *net.Interface, ip netip.Addr, strict bool, r *rand.Rand) (net.HardwareAddr, error) {
-	owner, err := check(ctx, ifi, ip, strict, r)
+// nil when nobody answered. It takes a fifth of a second, with strict up to 7 s: random,
+// from 0 to 1, says where in their ranges the pauses are. When nobody has it, the link is
+// told that it is this device's now. The error wraps the system's, or is ctx's.
+func (c *Conn) Check(ctx context.Context, ip netip.Addr, strict bool, random float64) (net.HardwareAddr, error) {
+	owner, err := c.check(ctx, ip, strict, random)
 	if err != nil {
-		err = fmt.Errorf("dhcp4: check %v on %s: %w", ip, ifi.Name, err)
+		err = fmt.Errorf("dhcp4: check %v on %s: %w", ip, c.ifi.Name, err)
 	}
 	return owner, err
 }
 
-func check(ctx context.Context, ifi *net.Interface, ip netip.Addr, strict bool, r *rand.Rand) (net.HardwareAddr, error) {
-	if len(ifi.HardwareAddr) != 6 {
-		return nil, errors.New("not an Ethernet device")
-	}
+func (c *Conn) check(ctx context.Context, ip netip.Addr, strict bool, random float64) (net.HardwareAddr, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	f := os.NewFile(uintptr(fd), "arp")
 	defer f.Close()
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: ifi.Index}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: c.ifi.Index}); err != nil {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })()
-	own := [6]byte(ifi.HardwareAddr)
 	send := func(sender netip.Addr) error {
 		to := &unix.SockaddrLinklayer{
-			Protocol: htons(unix.ETH_P_ARP), Ifindex: ifi.Index, Halen: 6, Addr: [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+			Protocol: htons(unix.ETH_P_ARP), Ifindex: c.ifi.Index, Halen: 6, Addr: [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
 		}
-		return unix.Sendto(fd, arpRequest(own, sender, ip), 0, to)
+		return unix.Sendto(fd, arpRequest(c.mac, sender, ip), 0, to)
 	}
 	pause := func(n int) time.Duration {
 		switch {
@@ -69,11 +64,11 @@ func check(ctx context.Context, ifi *net.Interface, ip netip.Addr, strict bool, 
 		case !strict:
 			return quickPause
 		case n == 0:
-			return time.Duration(r.Float64() * float64(probeWait))
+			return time.Duration(random * float64(probeWait))
 		case n == probes:
 			return announceWait
 		}
-		return probeMin + time.Duration(r.Float64()*float64(probeMax-probeMin))
+		return probeMin + time.Duration(random*float64(probeMax-probeMin))
 	}
 	b := make([]byte, 256)
 	for n := 0; n <= probes; n++ {
@@ -89,7 +84,7 @@ func check(ctx context.Context, ifi *net.Interface, ip netip.Addr, strict bool, 
 			if err != nil {
 				return nil, err
 			}
-			if mac, ok := conflict(b[:got], own, ip); ok {
+			if mac, ok := conflict(b[:got], c.mac, ip); ok {
 				return mac, nil
 			}
 		}

@@ -28,6 +28,9 @@ type Socket interface {
 	Broadcast(payload []byte) error
 	// Unicast sends from an address of this machine to a server.
 	Unicast(payload []byte, own, server netip.Addr) error
+	// Check tells who else has an address, nil for nobody; see Conn. With an error the
+	// address is taken.
+	Check(ctx context.Context, ip netip.Addr, strict bool, random float64) (net.HardwareAddr, error)
 	Close() error
 }
 
@@ -37,10 +40,7 @@ type Config struct {
 	Class []byte  // option 124, its data, nil for none
 	List  []byte  // the codes of the options to ask for
 
-	// Check tells who else has an address, nil for nobody. It returns soon after ctx
-	// ends. With an error the address is taken.
-	Check func(ctx context.Context, ip netip.Addr) (net.HardwareAddr, error)
-	// StrictRFC takes every delay of RFC 2131.
+	// StrictRFC takes every delay of RFC 2131 and RFC 5227.
 	StrictRFC bool
 	// LeaseFile keeps the address over restarts; empty means not kept.
 	LeaseFile string

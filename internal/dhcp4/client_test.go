@@ -62,6 +62,12 @@ func (s *socket) Read(b []byte) (int, netip.AddrPort, error) {
 }
 func (s *socket) Close() error             { close(s.closed); return nil }
 func (s *socket) Broadcast(p []byte) error { return s.sent("to all", p, s.b.sendErr) }
+func (s *socket) Check(_ context.Context, ip netip.Addr, _ bool, _ float64) (net.HardwareAddr, error) {
+	time.Sleep(200 * time.Millisecond)
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	return s.b.owner[ip], nil
+}
 func (s *socket) Unicast(p []byte, own, to netip.Addr) error {
 	return s.sent(fmt.Sprintf("%v to %v", own, to), p, s.b.unicast)
 }
@@ -125,12 +131,6 @@ func (b *bench) start(file string) {
 	b.c = New(Config{
 		MAC: ownMAC, List: []byte{1, 3, 120, 121, 125}, Class: []byte{0, 0, 0, 210, 1, 7}, LeaseFile: file,
 		Rand: rand.New(rand.NewPCG(1, 2)), Counters: &b.counters,
-		Check: func(_ context.Context, ip netip.Addr) (net.HardwareAddr, error) {
-			time.Sleep(200 * time.Millisecond)
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			return b.owner[ip], nil
-		},
 		OnEvent: func(ev Event) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

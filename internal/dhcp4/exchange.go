@@ -311,9 +311,9 @@ func (c *Client) bind(l *Lease) {
 func (c *Client) check(l *Lease) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.checking = cancel
-	ip := l.Address.Addr()
+	ip, socket, random := l.Address.Addr(), c.link.Socket, c.rand.Float64()
 	go func() {
-		owner, err := c.cfg.Check(ctx, ip)
+		owner, err := socket.Check(ctx, ip, c.cfg.StrictRFC, random)
 		cancelled := ctx.Err() != nil
 		cancel()
 		if cancelled {
