@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -424,8 +425,8 @@ func (c *Client) load() {
 }
 
 func parseFile(b []byte) (mac [6]byte, ip netip.Addr, err error) {
-	var hw, address, end string
-	if n, _ := fmt.Sscanf(string(b), "%17s %15s %1s", &hw, &address, &end); n != 2 {
+	hw, address, ok := strings.Cut(strings.TrimSuffix(string(b), "\n"), " ")
+	if !ok {
 		return mac, ip, errors.New("not a MAC address and an IPv4 address")
 	}
 	parsed, err := net.ParseMAC(hw)
