@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net"
+	"net/netip"
 
 	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/state"
@@ -109,7 +110,7 @@ func (d *Daemon) phoneOf(st state.State) *status.Phone {
 	p := d.cfg.Phone(d.info, d.phoneLease)
 	network := st.Phone
 	if p == nil && network != nil {
-		p = &status.Phone{Numbers: []string{}}
+		p = &status.Phone{Numbers: []string{}, SIP: []netip.Addr{}, SIP4: []netip.Addr{}}
 	}
 	if p == nil {
 		return nil
