@@ -33,11 +33,10 @@ func (d *Daemon) settle(ctx context.Context) {
 		st.Error = d.socketError
 	}
 	// Numbers and servers are not in the State, and the applier shows them too.
-	if told := d.Phone(st); !reflect.DeepEqual(told, d.phoneTold) {
+	told := d.Phone(st)
+	retold := !reflect.DeepEqual(told, d.phoneTold)
+	if retold {
 		d.reapply, d.phoneTold = true, told
-		if d.cfg.OnPhone != nil {
-			d.cfg.OnPhone(told)
-		}
 	}
 	if d.reapply || !st.Equal(d.applied) {
 		d.apply(st)
@@ -57,6 +56,10 @@ func (d *Daemon) settle(ctx context.Context) {
 	if was := d.published; !st.Equal(was) {
 		d.publish(st)
 		d.tell(was, st)
+	}
+	// Who is told may ask for the status at once.
+	if retold && d.cfg.OnPhone != nil {
+		d.cfg.OnPhone(told)
 	}
 	d.asking = replace(ctx, d.asking, w.Ask, d.keepAsking)
 	d.echoing = replace(ctx, d.echoing, w.Echo, d.prove)
