@@ -42,6 +42,8 @@ type bench struct {
 	sock     *socket
 	unicast  error // what the kernel says to it
 	sendErr  error
+	strict   bool
+	strictly bool // Check was called so
 	owner    map[netip.Addr]net.HardwareAddr
 	answer   func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 // nil: silence
 }
@@ -62,10 +64,13 @@ func (s *socket) Read(b []byte) (int, netip.AddrPort, error) {
 }
 func (s *socket) Close() error             { close(s.closed); return nil }
 func (s *socket) Broadcast(p []byte) error { return s.sent("to all", p, s.b.sendErr) }
-func (s *socket) Check(_ context.Context, ip netip.Addr, _ bool, _ float64) (net.HardwareAddr, error) {
+func (s *socket) Check(_ context.Context, ip netip.Addr, strict bool, random float64) (net.HardwareAddr, error) {
 	time.Sleep(200 * time.Millisecond)
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
+	if s.b.strictly = strict; random < 0 || random >= 1 {
+		s.b.t.Errorf("random is %v", random)
+	}
 	return s.b.owner[ip], nil
 }
 func (s *socket) Unicast(p []byte, own, to netip.Addr) error {
@@ -129,7 +134,7 @@ func (b *bench) start(file string) {
 	b.began = time.Now()
 	b.log, b.last, b.sock = nil, Event{}, nil
 	b.c = New(Config{
-		MAC: ownMAC, List: []byte{1, 3, 120, 121, 125}, Class: []byte{0, 0, 0, 210, 1, 7}, LeaseFile: file,
+		MAC: ownMAC, List: []byte{1, 3, 120, 121, 125}, Class: []byte{0, 0, 0, 210, 1, 7}, LeaseFile: file, StrictRFC: b.strict,
 		Rand: rand.New(rand.NewPCG(1, 2)), Counters: &b.counters,
 		OnEvent: func(ev Event) {
 			b.mu.Lock()
@@ -482,6 +487,25 @@ func TestSendErrors(t *testing.T) {
 		b.set(func() { b.sendErr = nil })
 		if b.pass(5 * time.Second); b.event().Lease == nil || b.counters.Get("dhcp4.send.error") < 2 {
 			t.Errorf("%+v, %v", b.event(), b.counters.Snapshot())
+		}
+	})
+}
+
+// StrictRFC waits one to ten seconds before the first message, and asks the link for as
+// long as RFC 5227 says.
+func TestStrictRFC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{t: t, answer: grants(first), strict: true}
+		b.start("")
+		if log := b.pass(999 * time.Millisecond); len(log) > 0 {
+			t.Errorf("too early: %q", log)
+		}
+		if log := b.pass(10 * time.Second); len(log) < 2 || !strings.HasSuffix(log[0], "DISCOVER to all") {
+			t.Errorf("too late: %q", log)
+		}
+		b.stop()
+		if !b.strictly {
+			t.Error("the link was not asked as RFC 5227 says")
 		}
 	})
 }
