@@ -63,7 +63,7 @@ func (s *socket) Read(b []byte) (int, netip.AddrPort, error) {
 	}
 }
 func (s *socket) Close() error             { close(s.closed); return nil }
-func (s *socket) Broadcast(p []byte) error { return s.sent("to all", p, s.b.sendErr) }
+func (s *socket) Broadcast(p []byte) error { return s.sent("to all", p, &s.b.sendErr) }
 func (s *socket) Check(_ context.Context, ip netip.Addr, strict bool, random float64) (net.HardwareAddr, error) {
 	time.Sleep(200 * time.Millisecond)
 	s.b.mu.Lock()
@@ -74,14 +74,14 @@ func (s *socket) Check(_ context.Context, ip netip.Addr, strict bool, random flo
 	return s.b.owner[ip], nil
 }
 func (s *socket) Unicast(p []byte, own, to netip.Addr) error {
-	return s.sent(fmt.Sprintf("%v to %v", own, to), p, s.b.unicast)
+	return s.sent(fmt.Sprintf("%v to %v", own, to), p, &s.b.unicast)
 }
 
-func (s *socket) sent(how string, p []byte, err error) error {
+func (s *socket) sent(how string, p []byte, fails *error) error {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	if err != nil {
-		return err
+	if *fails != nil {
+		return *fails
 	}
 	m, parseErr := dhcpv4.FromBytes(p)
 	if parseErr != nil {

@@ -36,8 +36,9 @@ type Conn struct {
 	mac [6]byte
 	buf [2048]byte // of Read; what is longer was not asked for
 
-	mu  sync.Mutex
-	udp int // of Unicast, -1 for none
+	mu     sync.Mutex
+	udp    int // of Unicast, -1 for none
+	closed bool
 }
 
 // Listen opens a socket on an Ethernet device, which takes CAP_NET_RAW. It is handed
@@ -95,13 +96,15 @@ func htons(v uint16) uint16 {
 
 // Close closes the socket; a Read that waits returns an error that wraps net.ErrClosed.
 func (c *Conn) Close() error {
+	c.mu.Lock()
 	c.closeUDP()
+	c.closed = true
+	c.mu.Unlock()
 	return c.f.Close()
 }
 
+// closeUDP is called with mu held.
 func (c *Conn) closeUDP() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.udp >= 0 {
 		unix.Close(c.udp)
 	}
@@ -131,9 +134,11 @@ func (c *Conn) Read(b []byte) (n int, from netip.AddrPort, err error) {
 			return copy(b, payload), from, nil
 		}
 	}
-	if errors.Is(err, os.ErrClosed) {
+	c.mu.Lock()
+	if c.closed {
 		err = net.ErrClosed
 	}
+	c.mu.Unlock()
 	return 0, from, fmt.Errorf("dhcp4: %s: %w", c.ifi.Name, err)
 }
 
@@ -202,9 +207,9 @@ func (c *Conn) Broadcast(payload []byte) error {
 // Read hears the answer. The socket stays open for it, or the kernel would tell the
 // server that nobody listens.
 func (c *Conn) Unicast(payload []byte, own, server netip.Addr) error {
-	c.closeUDP()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closeUDP()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err == nil {
 		c.udp = fd
