@@ -71,7 +71,7 @@ func (c *Client) start(k kind, now time.Time) {
 	case discovering:
 		if c.refused > 0 {
 			// A server that offers and then refuses must not be asked in a circle.
-			ex.next = now.Add(declinePause<<min(c.refused-1, 6) + c.fuzz())
+			ex.next = now.Add(declinePause<<min(c.refused-1, 6) + jitter + c.fuzz())
 		} else if c.cfg.StrictRFC {
 			ex.next = now.Add(startDelayMin + time.Duration(c.rand.Float64()*float64(startDelayMax-startDelayMin)))
 		}
