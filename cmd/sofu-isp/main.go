@@ -36,8 +36,8 @@ const (
 const socketDir = "/run/sofu-isp"
 
 const usage = `sofu-isp simulates a SoftBank Hikari line: router advertisements, DHCPv6 prefix
-delegation, RADIUS, and the BR that carries IPv4 in IPv6. It runs as root in one
-network namespace, serves one subscriber on one device, and says what is wrong
+delegation, RADIUS, the BR that carries IPv4 in IPv6, and the telephone network's
+DHCPv4. It runs as root in one network namespace, serves one subscriber on one device, and says what is wrong
 with what the subscriber sends.
 
   sofu-isp sample FILE                     write an account with random secrets (mode 0600)

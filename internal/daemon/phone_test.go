@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -172,6 +174,15 @@ func TestPhoneBesideTheLine(t *testing.T) {
 		}
 		if p, applied := b.phone(); p.Address != nil || applied.Address.IsValid() {
 			t.Errorf("an address is left: %+v, %+v", p, applied)
+		}
+		var moments []string
+		for _, e := range b.status().Events {
+			if strings.HasPrefix(e.Name, "phone-") {
+				moments = append(moments, e.Name)
+			}
+		}
+		if !slices.Equal(moments, []string{"phone-error", "phone-down"}) {
+			t.Errorf("since the link came up: %v", moments)
 		}
 		x.set(func() { x.address = "198.51.100.6" })
 		b.daemon.Renew()

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -231,6 +232,17 @@ func (d *Daemon) tell(was, now state.State) {
 	}
 	if e := now.Error; e != nil && (was.Error == nil || *e != *was.Error) {
 		d.event("error", e.Code+": "+e.Text)
+	}
+	before, phone := cmp.Or(was.Phone, &state.Phone{}), cmp.Or(now.Phone, &state.Phone{})
+	switch {
+	case phone.Address == before.Address:
+	case phone.Address.IsValid():
+		d.event("phone-up", phone.Address.String())
+	default:
+		d.event("phone-down", "")
+	}
+	if e := phone.Error; e != nil && (before.Error == nil || e.Code != before.Error.Code) {
+		d.event("phone-error", e.Code+": "+e.Text)
 	}
 }
 

@@ -166,11 +166,13 @@ func (c *Client) send(now time.Time) error {
 		return err
 	}
 	c.count("dhcp4.sent." + names[ex.kind])
-	detail := ""
-	if ex.sent > 0 {
-		detail = fmt.Sprintf("retransmission %d", ex.sent)
+	// On a line without telephones one would follow each minute, for ever.
+	switch {
+	case ex.sent == 0:
+		c.trace(names[ex.kind], "")
+	case ex.sent <= silentAfter:
+		c.trace(names[ex.kind], fmt.Sprintf("retransmission %d", ex.sent))
 	}
-	c.trace(names[ex.kind], detail)
 	return nil
 }
 
