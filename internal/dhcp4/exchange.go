@@ -25,7 +25,7 @@ var names = [...]string{"discover", "request", "reboot", "renew", "rebind"}
 // Times of RFC 2131 4.1, 4.4.1, 4.4.5 and 3.1.
 const (
 	firstTimeout  = 4 * time.Second
-	lastTimeout   = 64 * time.Second
+	lastTimeout   = 64 * time.Second // with StrictRFC
 	jitter        = time.Second      // to either side
 	requestFor    = 60 * time.Second // a Request for what was offered
 	leastRetry    = 60 * time.Second // of a renewal
@@ -43,6 +43,8 @@ const (
 	minLease     = 60
 	minRenew     = 5 * time.Second
 	sendRetry    = 500 * time.Millisecond // after the system refused to send
+	// slowTimeout is lastTimeout where nobody may be there at all.
+	slowTimeout = 8 * lastTimeout
 
 	limiterBurst    = 20
 	limiterInterval = time.Second
@@ -118,7 +120,11 @@ func (c *Client) transmit(now time.Time) {
 	case rebooting:
 		ex.next = now.Add(rebootRepeat)
 	default:
-		ex.pause = min(max(firstTimeout, 2*ex.pause), lastTimeout)
+		most := slowTimeout
+		if c.cfg.StrictRFC {
+			most = lastTimeout
+		}
+		ex.pause = min(max(firstTimeout, 2*ex.pause), most)
 		ex.next = now.Add(ex.pause + c.fuzz())
 	}
 	if ex.sent > silentAfter && (c.err == nil || c.err.Code == Expired) {
@@ -166,7 +172,7 @@ func (c *Client) send(now time.Time) error {
 		return err
 	}
 	c.count("dhcp4.sent." + names[ex.kind])
-	// On a line without telephones one would follow each minute, for ever.
+	// On a line without telephones they would follow for ever.
 	switch {
 	case ex.sent == 0:
 		c.trace(names[ex.kind], "")
