@@ -16,14 +16,14 @@ SEEDS ?= 20
 # docs/footprint.md says what the flags are for.
 BUILD = mapfile -t flags <cmd/sofu-proto/goflags && CGO_ENABLED=0 go build "$${flags[@]}"
 
-.PHONY: demo test unit qemu lint lab bench fuzz soak build dist clean
+.PHONY: demo test unit qemu luci screenshots lint lab bench fuzz soak build dist clean
 
 demo:
 	@lab/setup demo
 	@$(MAKE) --no-print-directory build
 	@lab/run lab/demo $(LINE)
 
-test: lint unit qemu fuzz lab
+test: lint unit qemu luci fuzz lab
 test: TIME = 2s
 
 lint:

@@ -5,10 +5,12 @@ package lab
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	stdnet "net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,15 +129,69 @@ func (c *checked) says(what, want string, verdict check.Verdict) {
 	c.Helper()
 	r, took := runCheck(c.T, c.net.Router, c.r.dir, c.env)
 	c.table.row(c.T, what, want, verdict, r, took)
+	c.useTools(what, want == "")
+}
+
+// useTools runs the other tools, all at once, on the line as it is: each ends in time with
+// an exit status of its help text, without a panic and without a secret, and with success
+// on a line with which nothing is wrong.
+func (c *checked) useTools(what string, good bool) {
+	c.Helper()
+	at := []string{"--config", c.r.dir, "--run-dir", c.r.path("run"), "--state-dir", c.r.path("state")}
+	tools := []struct {
+		name string
+		args []string
+		// others: a running line, or one without Hikari Denwa, is no success for it.
+		others bool
+	}{
+		{"rtsol", []string{"rtsol", realisp.WAN, "-1", "-w", "2"}, false},
+		{"nd", []string{"nd"}, false},
+		{"ping6", []string{"ping6", "ff02::1%" + realisp.WAN, "-c", "1"}, false},
+		{"traceroute6", []string{"traceroute6", realisp.RADIUS.Addr().String(), "-q", "1", "-w", "1", "-m", "3"}, false},
+		{"pmtu", append([]string{"pmtu"}, at...), false},
+		{"probe radius", append([]string{"probe", "radius", "-w", "2"}, at...), false},
+		{"probe dhcp6", append([]string{"probe", "dhcp6", "-w", "2"}, at...), true},
+		{"probe dhcp4", append([]string{"probe", "dhcp4", "-w", "1"}, at...), true},
+		{"report", append([]string{"report"}, at...), false},
+	}
+	var running []*topo.Process
+	for _, tool := range tools {
+		running = append(running, c.net.Router.StartEnv(c.env, append([]string{bin("sofu-proto")}, tool.args...)...))
+	}
+	if c.table.tools.Len() == 0 {
+		c.table.tools.WriteString("\n| what is wrong |")
+		for _, tool := range tools {
+			fmt.Fprintf(&c.table.tools, " %s |", tool.name)
+		}
+		c.table.tools.WriteString("\n|---" + strings.Repeat("|---", len(tools)) + "|")
+	}
+	fmt.Fprintf(&c.table.tools, "\n| %s |", what)
+	for i, tool := range tools {
+		code := running[i].Wait(patience)
+		fmt.Fprintf(&c.table.tools, " %d |", code)
+		out := running[i].Output()
+		if !slices.Contains([]int{0, 1, 3, 4, 5}, code) || good && !tool.others && code != 0 || strings.Contains(out, "goroutine ") {
+			c.Errorf("%s: %s: exit status %d\n%s", what, tool.name, code, out)
+		}
+		account := realisp.Default(realisp.Next)
+		for _, secret := range []string{account.SharedSecret, account.Password} {
+			if strings.Contains(out, secret) {
+				c.Errorf("%s: %s shows %q", what, tool.name, secret)
+			}
+		}
+	}
 }
 
 // table is what was broken, and what was said.
-type table struct{ strings.Builder }
+type table struct {
+	strings.Builder
+	tools strings.Builder // exit statuses of the other tools
+}
 
 func newTable(t *testing.T) *table {
 	b := &table{}
 	b.WriteString("\n| what is wrong | verdict | cause | seen | seconds |\n|---|---|---|---|---|")
-	t.Cleanup(func() { t.Log(b.String()) })
+	t.Cleanup(func() { t.Log(b.String() + "\n" + b.tools.String()) })
 	return b
 }
 
@@ -567,4 +623,21 @@ func unloadModule(t *testing.T, ns *topo.NS) (mend func()) {
 	t.Helper()
 	o := openWrt{t: t, ns: ns}
 	return o.unloadTunnel()
+}
+
+// TestToolsConfined: what reads packets for a person has no more privileges than the
+// daemon.
+func TestToolsConfined(t *testing.T) {
+	lab, net := newLine(t)
+	net.Router.Up(realisp.WAN)
+	p := net.Router.Start(bin("sofu-proto"), "rtsol", realisp.WAN, "--watch")
+	lab.Eventually(patience, "sofu-tools to be confined", func() error {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+		if err == nil && !bytes.Contains(b, []byte("NoNewPrivs:\t1\nSeccomp:\t2\n")) {
+			err = errors.New(string(b))
+		}
+		return err
+	})
+	i := &inspection{t: t, found: map[string]int{}}
+	i.process(p.PID(), map[string]string{})
 }

@@ -369,7 +369,7 @@ func timesSaid(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; renew said %d times", n)
+	return fmt.Sprintf("; renew said: %d", n)
 }
 
 // TestFaultsCarrier: the carrier's servers are stopped and started, while the line is
@@ -599,48 +599,43 @@ func (f *faulty) killedAt(k *killer, name string, cold bool, moments ...string) 
 	f.row("%s | %s | %.0f", name, seconds(f.healed(killBound, "killed at "+name)), killBound.Seconds())
 }
 
-// TestFaultsKilled: SIGKILL at each event of a connect without a lease and of one with.
+// connects kills the daemon and returns how long the next one, cold or not, takes until
+// IPv4 works, and the moments of that: events, or calls of other programs. wants are
+// among them.
+func (f *faulty) connects(k *killer, cold, calls bool, wants ...string) (took time.Duration, moments []string) {
+	f.Helper()
+	k.ready(0)
+	f.kill(cold)
+	took = f.healed(killBound, "killed")
+	f.o.awaitUp(f.isp.Now())
+	moments = k.moments(calls)
+	for _, want := range wants {
+		if !slices.Contains(moments, want) {
+			f.Fatalf("no %s in %q", want, moments)
+		}
+	}
+	return took, moments
+}
+
+// TestFaultsKilled: SIGKILL at each event of a connect without a lease.
 func TestFaultsKilled(t *testing.T) {
 	var k killer
 	f := newFaulty(t, "killed at | IPv4 after, s | bound, s", startSofuISP, k.use)
-	var seen [2][]string
-	for i, wants := range [][]string{
-		{"link-up", "link-local", "router-solicitation", "router-advertisement", "solicit", "advertise", "request", "reply",
-			"access-request", "access-accept", "tunnel-up", "echo-request", "echo-reply"},
-		{"rebind", "reply", "access-accept", "echo-reply"},
-	} {
-		k.ready(0)
-		f.kill(i == 0)
-		f.healed(killBound, "killed")
-		f.o.awaitUp(f.isp.Now())
-		seen[i] = k.moments(false)
-		for _, want := range wants {
-			if !slices.Contains(seen[i], want) {
-				t.Fatalf("no %s in %v", want, seen[i])
-			}
-		}
+	_, events := f.connects(&k, true, false, "link-up", "link-local", "router-solicitation", "router-advertisement",
+		"solicit", "advertise", "request", "reply", "access-request", "access-accept", "tunnel-up", "echo-request", "echo-reply")
+	for _, event := range events {
+		f.killedAt(&k, event, true, event)
 	}
-	for _, what := range seen[0] {
-		f.killedAt(&k, what, true, what)
-	}
-	f.killedAt(&k, "each with a lease: "+strings.Join(seen[1], ", "), false, seen[1]...)
 	f.finish()
 }
 
-// TestFaultsKilledApplying: SIGKILL at each call of ubus before netifd answers it, and
-// at moments that are spread evenly.
-func TestFaultsKilledApplying(t *testing.T) {
+// TestFaultsKilledInARow: SIGKILL at each call of another program before that is
+// answered; at moments that are spread evenly; and at each event of a connect with a
+// lease, to one daemon after the other.
+func TestFaultsKilledInARow(t *testing.T) {
 	var k killer
 	f := newFaulty(t, "killed at | IPv4 after, s | bound, s", startSofuISP, k.use)
-	k.ready(0)
-	f.kill(true)
-	connect := f.healed(killBound, "killed")
-	calls := k.moments(true)
-	for _, want := range []string{"network add_dynamic", "network.interface notify_proto"} {
-		if !strings.Contains(strings.Join(calls, "\n"), want) {
-			t.Fatalf("no %s in %q", want, calls)
-		}
-	}
+	connect, calls := f.connects(&k, true, true, "ubus network add_dynamic", `ubus network.interface notify_proto "action":0`)
 	for _, call := range calls {
 		f.killedAt(&k, call, true, call)
 	}
@@ -653,6 +648,8 @@ func TestFaultsKilledApplying(t *testing.T) {
 		}
 		f.row("%d/%d of a connect | %s | %.0f", i, moments, seconds(f.healed(killBound, "killed")), killBound.Seconds())
 	}
+	_, events := f.connects(&k, false, false, "rebind", "reply", "access-accept", "echo-reply")
+	f.killedAt(&k, "each in a row: "+strings.Join(events, ", "), false, events...)
 	f.finish()
 }
 
@@ -873,8 +870,8 @@ func TestFaultsDescriptors(t *testing.T) {
 		if err := os.WriteFile(limit, fmt.Append(nil, n), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		f.kill(true)
 		log, meanwhile := len(f.o.Log()), ""
+		f.kill(true)
 		f.o.await("a daemon without descriptors", func() error {
 			for pattern, what := range map[string]string{
 				`the daemon ended with status [1-9]`: "ends, is started again",

@@ -1,28 +1,12 @@
 package main
 
 import (
-	"errors"
-	"flag"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 
-	"sofutobanku/internal/version"
-)
-
-// Exit codes. They are stable and part of the help text.
-const (
-	exitOK      = 0
-	exitFailed  = 1
-	exitUsage   = 2
-	exitConfig  = 3
-	exitRunning = 4
-	exitNotUp   = 5
-	exitNoTools = 69 // EX_UNAVAILABLE of sysexits.h
+	"sofutobanku/internal/cli"
 )
 
 const usage = `sofu-proto brings up a SoftBank Hikari line: IPv6 by RA and DHCPv6, IPv4 by
@@ -46,15 +30,6 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the configuration cannot work;
 69 the package sofutobanku-tools is not installed.
 `
 
-// exitError is an error with an exit code of its own.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
 func main() {
 	// A few packets an hour: threads for more would wait, and each costs memory.
 	runtime.GOMAXPROCS(1)
@@ -64,62 +39,11 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	commands := map[string]func([]string, io.Writer, io.Writer) error{
-		"up": up, "run": runUnderNetifd, "status": showStatus, "version": showVersion,
+	p := cli.Program{Name: "sofu-proto", Usage: usage, Commands: map[string]cli.Command{
+		"up": up, "run": runUnderNetifd, "status": showStatus,
+	}}
+	for _, name := range toolCommands {
+		p.Commands[name] = useTools(name)
 	}
-	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
-		return exitUsage
-	}
-	if args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
-		fmt.Fprint(stdout, usage)
-		return exitOK
-	}
-	command, ok := commands[args[0]]
-	if !ok && slices.Contains(toolCommands, args[0]) {
-		command, args, ok = useTools, append([]string{""}, args...), true // the command itself is an argument there
-	}
-	if !ok {
-		fmt.Fprintf(stderr, "sofu-proto: unknown command %q: see sofu-proto -h\n", args[0])
-		return exitUsage
-	}
-	err := command(args[1:], stdout, stderr)
-	var coded *exitError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return exitOK
-	case errors.As(err, &coded):
-		if coded.err != nil {
-			fmt.Fprintf(stderr, "sofu-proto: %v\n", coded.err)
-		}
-		return coded.code
-	}
-	fmt.Fprintf(stderr, "sofu-proto: %v\n", err)
-	if errors.Is(err, fs.ErrPermission) {
-		fmt.Fprintln(stderr, "sofu-proto: run it as root")
-	}
-	return exitFailed
-}
-
-// parse parses the flags of one command, which takes no other arguments.
-func parse(fs *flag.FlagSet, args []string, stderr io.Writer) error {
-	fs.SetOutput(stderr)
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return &exitError{code: exitUsage} // the flag set already said what is wrong
-	}
-	if fs.NArg() > 0 {
-		return &exitError{exitUsage, fmt.Errorf("%s: unexpected argument %q: see sofu-proto %s -h", fs.Name(), fs.Arg(0), fs.Name())}
-	}
-	return nil
-}
-
-func showVersion(args []string, stdout, stderr io.Writer) error {
-	if err := parse(flag.NewFlagSet("version", flag.ContinueOnError), args, stderr); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(stdout, version.Text("sofu-proto"))
-	return err
+	return p.Run(args, stdout, stderr)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/dhcp4"
@@ -44,15 +45,15 @@ func TestCommandLine(t *testing.T) {
 		code           int
 		stdout, stderr string // a part of each
 	}{
-		{"nothing", nil, exitUsage, "", "sofu-proto up"},
-		{"help", []string{"-h"}, exitOK, "Exit codes", ""},
-		{"unknown command", []string{"dance"}, exitUsage, "", `unknown command "dance": see sofu-proto -h`},
-		{"help of a command", []string{"up", "-h"}, exitOK, "", "-config DIR"},
-		{"unknown flag", []string{"up", "--dance"}, exitUsage, "", "-dance"},
-		{"stray argument", []string{"status", "wan"}, exitUsage, "", `unexpected argument "wan"`},
-		{"version", []string{"version"}, exitOK, "sofu-proto ", ""},
-		{"nobody runs", []string{"status", "--run-dir", "/nonexistent"}, exitFailed, "", "/nonexistent/wan.sock"},
-		{"no configuration", []string{"up", "--config", "/nonexistent"}, exitConfig, "", "/nonexistent/network"},
+		{"nothing", nil, cli.Usage, "", "sofu-proto up"},
+		{"help", []string{"-h"}, cli.OK, "Exit codes", ""},
+		{"unknown command", []string{"dance"}, cli.Usage, "", `unknown command "dance": see sofu-proto -h`},
+		{"help of a command", []string{"up", "-h"}, cli.OK, "", "-config DIR"},
+		{"unknown flag", []string{"up", "--dance"}, cli.Usage, "", "-dance"},
+		{"stray argument", []string{"status", "wan"}, cli.Usage, "", `unexpected argument "wan"`},
+		{"version", []string{"version"}, cli.OK, "sofu-proto ", ""},
+		{"nobody runs", []string{"status", "--run-dir", "/nonexistent"}, cli.Failed, "", "/nonexistent/wan.sock"},
+		{"no configuration", []string{"up", "--config", "/nonexistent"}, cli.Config, "", "/nonexistent/network"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := call(tt.args...)
@@ -82,8 +83,8 @@ func TestBadConfiguration(t *testing.T) {
 	option mtu '70000'
 `)
 	code, _, stderr := call("up", "--config", dir)
-	if code != exitConfig {
-		t.Errorf("exit code %d, want %d", code, exitConfig)
+	if code != cli.Config {
+		t.Errorf("exit code %d, want %d", code, cli.Config)
 	}
 	for _, want := range []string{"'line'", "nxet", "'auth_server'", "192.0.2.1", "'shared_secret'", "'mtu'", "70000", "'device'", dir + "/network"} {
 		if !strings.Contains(stderr, want) {
@@ -131,31 +132,31 @@ func TestStatus(t *testing.T) {
 	dir := running(t, s)
 
 	code, stdout, _ := call("status", "--run-dir", dir)
-	if code != exitOK || !strings.HasPrefix(stdout, "wan: up") || strings.Contains(stdout, "\x1b") {
+	if code != cli.OK || !strings.HasPrefix(stdout, "wan: up") || strings.Contains(stdout, "\x1b") {
 		t.Errorf("code %d: %q", code, stdout)
 	}
 	code, stdout, _ = call("status", "--run-dir", dir, "--json")
-	if code != exitOK || stdout != string(s.JSON()) {
+	if code != cli.OK || stdout != string(s.JSON()) {
 		t.Errorf("code %d: %s", code, stdout)
 	}
 	// The daemon ends while it is watched.
 	code, stdout, stderr := call("status", "--run-dir", dir, "--json", "--watch")
-	if code != exitFailed || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "the daemon ended") {
+	if code != cli.Failed || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "the daemon ended") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 }
 
 func TestStatusOfALineThatIsNotUp(t *testing.T) {
 	dir := running(t, status.Of(state.State{Phase: state.IPv6}, time.Now()))
-	if code, stdout, _ := call("status", "--run-dir", dir); code != exitNotUp || !strings.Contains(stdout, "ipv6") {
-		t.Errorf("code %d, want %d: %s", code, exitNotUp, stdout)
+	if code, stdout, _ := call("status", "--run-dir", dir); code != cli.NotUp || !strings.Contains(stdout, "ipv6") {
+		t.Errorf("code %d, want %d: %s", code, cli.NotUp, stdout)
 	}
 }
 
 func TestLock(t *testing.T) {
 	path, log := filepath.Join(t.TempDir(), "run", "wan.lock"), slog.New(slog.DiscardHandler)
 	other := holder(t, os.Args[0], path, "")
-	if _, err := lock(path, log); err == nil || err.(*exitError).code != exitRunning {
+	if _, err := lock(path, log); err == nil || err.(*cli.Error).Code != cli.Running {
 		t.Errorf("locked twice: %v", err)
 	}
 	other.Process.Kill()

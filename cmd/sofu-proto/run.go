@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/kernel"
@@ -40,7 +41,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
 	hookFile := fs.String("hook", defaultHook, "`PROGRAM` to run when what the line tells of its telephone changes")
 	verbose := fs.Bool("v", false, "log more")
-	if err := parse(fs, args, stderr); err != nil {
+	if _, err := cli.Parse(fs, args, 0, stderr); err != nil {
 		return err
 	}
 	log := newLog(stderr, *verbose)
@@ -74,7 +75,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 	if err != nil {
 		// Nothing but another configuration helps, and netifd would start us again
 		// at once for ever.
-		return &exitError{exitConfig, errors.Join(err, netifd.New(o).Fail("CONFIG", err.Error()))}
+		return cli.Exit(cli.Config, errors.Join(err, netifd.New(o).Fail("CONFIG", err.Error())))
 	}
 	if o.Zone == "" {
 		if o.Zone, err = firewallZone(ctx, *iface); err != nil {
@@ -144,8 +145,8 @@ func takeOver(ctx context.Context, path string, log *slog.Logger) (unlock func()
 	deadline := time.Now().Add(2 * predecessorPatience)
 	for asked := false; ; time.Sleep(50 * time.Millisecond) {
 		unlock, err = lock(path, log)
-		var coded *exitError
-		if !errors.As(err, &coded) || coded.code != exitRunning || time.Now().After(deadline) || ctx.Err() != nil {
+		var coded *cli.Error
+		if !errors.As(err, &coded) || coded.Code != cli.Running || time.Now().After(deadline) || ctx.Err() != nil {
 			return unlock, err
 		}
 		signal := syscall.SIGTERM

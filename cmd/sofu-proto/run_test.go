@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/state"
 	"sofutobanku/internal/status"
 )
@@ -109,7 +110,7 @@ func TestExhausted(t *testing.T) {
 		&exec.Error{Name: "fw4", Err: &os.PathError{Op: "fork/exec", Err: syscall.ENOMEM}}: true,
 		&exec.Error{Name: "fw4", Err: exec.ErrNotFound}:                                    false,
 		&os.PathError{Op: "open", Path: "network", Err: syscall.ENOENT}:                    false,
-		&exitError{exitConfig, os.ErrInvalid}:                                              false,
+		cli.Exit(cli.Config, os.ErrInvalid):                                                false,
 	} {
 		if got := exhausted(err); got != want {
 			t.Errorf("%v: %v, want %v", err, got, want)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/state"
 	"sofutobanku/internal/status"
@@ -24,7 +25,7 @@ func showStatus(args []string, stdout, stderr io.Writer) error {
 	asJSON := fs.Bool("json", false, "print JSON, with --watch one document a line")
 	watch := fs.Bool("watch", false, "print again at each change, until interrupted")
 	runDir := fs.String("run-dir", control.DefaultDir, "`DIR` of the control socket")
-	if err := parse(fs, args, stderr); err != nil {
+	if _, err := cli.Parse(fs, args, 0, stderr); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -60,7 +61,7 @@ func showStatus(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if s.State != state.Up {
-		return &exitError{code: exitNotUp}
+		return cli.Exit(cli.NotUp, nil)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sofutobanku/internal/cli"
 )
 
 // TestTools: a command of sofu-tools is handed over to the one beside this program, with
@@ -34,7 +36,7 @@ func TestTools(t *testing.T) {
 	script(filepath.Join(elsewhere, "sofu-tools"), "echo the wrong one\n")
 	if _, err := os.Stat("/usr/sbin/sofu-tools"); err != nil {
 		code, out := try("check", "--json")
-		if code != exitNoTools || strings.Count(out, "\n") != 1 || !strings.Contains(out, "check needs the package sofutobanku-tools: opkg install") {
+		if code != cli.NoTools || strings.Count(out, "\n") != 1 || !strings.Contains(out, "check needs the package sofutobanku-tools: opkg install") {
 			t.Errorf("exit status %d: %s", code, out)
 		}
 	}
@@ -47,7 +49,7 @@ func TestTools(t *testing.T) {
 	if err := os.Chmod(tools, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := try("check"); code != exitFailed || !strings.Contains(out, tools+": permission denied") {
+	if code, out := try("check"); code != cli.Failed || !strings.Contains(out, tools+": permission denied") {
 		t.Errorf("of a file that is no program: exit status %d: %s", code, out)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/kernel"
@@ -45,7 +46,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	hookFile := fs.String("hook", defaultHook, "`PROGRAM` to run when what the line tells of its telephone changes")
 	timeline := fs.Bool("timeline", false, "print each moment of the line's life on standard output")
 	verbose := fs.Bool("v", false, "log more")
-	if err := parse(fs, args, stderr); err != nil {
+	if _, err := cli.Parse(fs, args, 0, stderr); err != nil {
 		return err
 	}
 	log := newLog(stderr, *verbose)
@@ -56,7 +57,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	}
 	_, l, err := loadLine(*dir, *iface, *device, "", log)
 	if err != nil {
-		return &exitError{exitConfig, err}
+		return cli.Exit(cli.Config, err)
 	}
 	unlock, err := lock(filepath.Join(*runDir, *iface+".lock"), log)
 	if err != nil {
@@ -105,8 +106,10 @@ func newLog(w io.Writer, verbose bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// untilSignal is a context that ends with SIGTERM or SIGINT.
+// untilSignal is a context that ends with SIGTERM or SIGINT. A renew is nothing before
+// there is a daemon, and not the end.
 func untilSignal() (context.Context, context.CancelFunc) {
+	signal.Ignore(syscall.SIGUSR1, syscall.SIGUSR2)
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 }
 
@@ -151,7 +154,7 @@ func lock(path string, log *slog.Logger) (unlock func(), err error) {
 	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return nil, &exitError{exitRunning, fmt.Errorf("%s is locked: another sofu-proto runs for this interface; end it first", path)}
+			return nil, cli.Exit(cli.Running, fmt.Errorf("%s is locked: another sofu-proto runs for this interface; end it first", path))
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

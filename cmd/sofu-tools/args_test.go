@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"sofutobanku/internal/cli"
 )
 
 // TestArguments: what cannot be meant is refused before a packet is sent, with an exit
@@ -13,28 +15,28 @@ func TestArguments(t *testing.T) {
 		code int
 		says string
 	}{
-		{"", exitUsage, "sofu-tools finds out"},
-		{"nonsense", exitUsage, `unknown command "nonsense"`},
-		{"rtsol", exitUsage, "which device?"},
-		{"rtsol lo extra", exitUsage, `unexpected argument "extra"`},
-		{"rtsol no-such-dev", exitFailed, "rtsol: no-such-dev: "},
-		{"rtsol -h", exitOK, "-watch"},
-		{"nd no-such-dev", exitFailed, "there is no device no-such-dev"},
-		{"ping6", exitUsage, "which address?"},
-		{"ping6 192.0.2.1", exitUsage, `"192.0.2.1" is no IPv6 address`},
-		{"ping6 example.jp", exitUsage, "is no IPv6 address"},
-		{"ping6 fe80::1", exitUsage, "fe80::1%wan"},
-		{"ping6 ff02::1%no-such-dev", exitFailed, "no-such-dev"},
-		{"ping6 ::1 -s 7", exitUsage, "-s 7: want 8 to 65000"},
-		{"ping6 ::1 -S nonsense", exitUsage, "-S: "},
-		{"traceroute6 ff02::1%lo", exitUsage, "no single way"},
-		{"traceroute6 ::1 -m 256", exitUsage, "-m 256: want 1 to 255"},
-		{"traceroute6 ::1 -q 0", exitUsage, "-q 0: want 1 to 10"},
-		{"pmtu --target nonsense", exitUsage, "--target: "},
-		{"pmtu --run-dir /nonexistent", exitFailed, "is known by a running line"},
-		{"probe", exitUsage, "which exchange?"},
-		{"probe dhcp7", exitUsage, "which exchange?"},
-		{"probe dhcp6 --config /nonexistent", exitConfig, "/nonexistent"},
+		{"", cli.Usage, "sofu-tools finds out"},
+		{"nonsense", cli.Usage, `unknown command "nonsense"`},
+		{"rtsol", cli.Usage, "which device?"},
+		{"rtsol lo extra", cli.Usage, `unexpected argument "extra"`},
+		{"rtsol no-such-dev", cli.Failed, "rtsol: no-such-dev: "},
+		{"rtsol -h", cli.OK, "-watch"},
+		{"nd no-such-dev", cli.Failed, "there is no device no-such-dev"},
+		{"ping6", cli.Usage, "which address?"},
+		{"ping6 192.0.2.1", cli.Usage, `"192.0.2.1" is no IPv6 address`},
+		{"ping6 example.jp", cli.Usage, "is no IPv6 address"},
+		{"ping6 fe80::1", cli.Usage, "fe80::1%wan"},
+		{"ping6 ff02::1%no-such-dev", cli.Failed, "no-such-dev"},
+		{"ping6 ::1 -s 7", cli.Usage, "-s 7: want 8 to 65000"},
+		{"ping6 ::1 -S nonsense", cli.Usage, "-S: "},
+		{"traceroute6 ff02::1%lo", cli.Usage, "no single way"},
+		{"traceroute6 ::1 -m 256", cli.Usage, "-m 256: want 1 to 255"},
+		{"traceroute6 ::1 -q 0", cli.Usage, "-q 0: want 1 to 10"},
+		{"pmtu --target nonsense", cli.Usage, "--target: "},
+		{"pmtu --run-dir /nonexistent", cli.Failed, "is known by a running line"},
+		{"probe", cli.Usage, "which exchange?"},
+		{"probe dhcp7", cli.Usage, "which exchange?"},
+		{"probe dhcp6 --config /nonexistent", cli.Config, "/nonexistent"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			var out strings.Builder
@@ -57,7 +59,7 @@ func TestThisHost(t *testing.T) {
 	} {
 		t.Run(args, func(t *testing.T) {
 			var out strings.Builder
-			if code := run(strings.Fields(args), &out, &out); code != exitOK || !strings.Contains(out.String(), want) {
+			if code := run(strings.Fields(args), &out, &out); code != cli.OK || !strings.Contains(out.String(), want) {
 				t.Errorf("exit status %d, want %q:\n%s", code, want, out.String())
 			}
 		})

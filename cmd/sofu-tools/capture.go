@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sofutobanku/internal/capture"
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/softbank"
 	"sofutobanku/internal/softbank/learn"
@@ -39,7 +40,7 @@ func (t *tap) flags(fs *flag.FlagSet) {
 // configuration.
 func (t *tap) open(name string) (*capture.Socket, string, error) {
 	if t.port == 0 || t.port > 65535 {
-		return nil, "", &exitError{exitUsage, fmt.Errorf("port %d: 1 to 65535 are accepted", t.port)}
+		return nil, "", cli.Exit(cli.Usage, fmt.Errorf("port %d: 1 to 65535 are accepted", t.port))
 	}
 	ports := []uint16{uint16(t.port)}
 	dev, err := net.InterfaceByName(name)
@@ -102,10 +103,10 @@ func runCapture(args []string, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	if *limit <= 0 {
-		return &exitError{exitUsage, fmt.Errorf("-s %d: 1 and more are accepted", *limit)}
+		return cli.Exit(cli.Usage, fmt.Errorf("-s %d: 1 and more are accepted", *limit))
 	}
 	if *out == "" && isTerminal(stdout) {
-		return &exitError{exitUsage, errors.New("a capture is nothing for a terminal: name a file by -o")}
+		return cli.Exit(cli.Usage, errors.New("a capture is nothing for a terminal: name a file by -o"))
 	}
 	sock, device, err := t.open(name)
 	if err != nil {
@@ -148,7 +149,7 @@ func runCapture(args []string, stdout, stderr io.Writer) (err error) {
 	case err != nil:
 		fmt.Fprintf(stderr, "%v: -s allows more\n", err)
 	case written == 0:
-		return &exitError{exitNotUp, fmt.Errorf("capture: nothing passed %s", device)}
+		return cli.Exit(cli.NotUp, fmt.Errorf("capture: nothing passed %s", device))
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sofutobanku/internal/capture"
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/link/linktest"
 	"sofutobanku/internal/softbank"
@@ -125,7 +126,7 @@ func TestCaptureAndLearn(t *testing.T) {
 	option clientid '000300013cabcd123456'
 `
 	code, text, log := onTheWire(t, "learn", "WAN", "-w", "60")
-	if code != exitOK || !strings.Contains(text, wantUnit) {
+	if code != cli.OK || !strings.Contains(text, wantUnit) {
 		t.Errorf("live: code %d\n%s\n%s\nwant\n%s", code, log, text, wantUnit)
 	}
 
@@ -147,7 +148,7 @@ func TestCaptureAndLearn(t *testing.T) {
 		}
 		args := append([]string{"capture", "WAN", "-o", file, "-s", fmt.Sprint(size - 1)}, tt.flags...)
 		code, out, log := onTheWire(t, args...)
-		if code != exitOK || out != "" || !strings.Contains(log, "2 packets in "+file) || !strings.Contains(log, "-s allows more") {
+		if code != cli.OK || out != "" || !strings.Contains(log, "2 packets in "+file) || !strings.Contains(log, "-s allows more") {
 			t.Errorf("%s: code %d, output %q, log\n%s", tt.name, code, out, log)
 		}
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -161,12 +162,12 @@ func TestCaptureAndLearn(t *testing.T) {
 			t.Errorf("redacted:\n%q", b)
 		}
 		var learned, complaint bytes.Buffer
-		if code := run([]string{"learn", file}, &learned, &complaint); code != exitOK || !strings.Contains(learned.String(), tt.want) {
+		if code := run([]string{"learn", file}, &learned, &complaint); code != cli.OK || !strings.Contains(learned.String(), tt.want) {
 			t.Errorf("%s: code %d\n%s\n%s\nwant\n%s", tt.name, code, &complaint, &learned, tt.want)
 		}
 		learned.Reset()
 		var lesson learn.Lesson
-		if code := run([]string{"learn", file, "--json"}, &learned, &complaint); code != exitOK || json.Unmarshal(learned.Bytes(), &lesson) != nil ||
+		if code := run([]string{"learn", file, "--json"}, &learned, &complaint); code != cli.OK || json.Unmarshal(learned.Bytes(), &lesson) != nil ||
 			lesson.Profile != softbank.CROSS || !slices.Contains(lesson.Differences, "option model 'BAPP-2'") {
 			t.Errorf("%s: code %d\n%s", tt.name, code, &learned)
 		}
@@ -175,11 +176,11 @@ func TestCaptureAndLearn(t *testing.T) {
 			t.Fatal(err)
 		}
 		complaint.Reset()
-		if code := run([]string{"learn", file}, io.Discard, &complaint); code != exitOK || !strings.Contains(complaint.String(), "unexpected EOF") {
+		if code := run([]string{"learn", file}, io.Discard, &complaint); code != cli.OK || !strings.Contains(complaint.String(), "unexpected EOF") {
 			t.Errorf("%s: code %d, %s", tt.name, code, &complaint)
 		}
 	}
-	if code, out, log := onTheWire(t, "capture", "wan0", "-w", "0.5"); code != exitOK || !strings.Contains(log, "3 packets in standard output") || !strings.Contains(out, "BAPP-2") {
+	if code, out, log := onTheWire(t, "capture", "wan0", "-w", "0.5"); code != cli.OK || !strings.Contains(log, "3 packets in standard output") || !strings.Contains(out, "BAPP-2") {
 		t.Errorf("to standard output: code %d, %q\n%s", code, out, log)
 	}
 }
@@ -195,14 +196,14 @@ func TestCaptureErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"capture", "-s", "0"}, exitUsage, "-s 0: 1 and more are accepted"},
-		{[]string{"capture", "wan0", "lan0"}, exitUsage, `unexpected argument "lan0"`},
-		{[]string{"capture", "-port", "65536"}, exitUsage, "port 65536: 1 to 65535 are accepted"},
-		{[]string{"capture", "nowhere", "-config", dir}, exitFailed, "nowhere is no device, nor an interface of " + dir},
-		{[]string{"capture", "lo"}, exitFailed, "device lo: it has no MAC address"},
-		{[]string{"learn"}, exitUsage, "of which file or device?"},
-		{[]string{"learn", "nowhere", "-config", dir}, exitFailed, "nowhere is no device"},
-		{[]string{"learn", empty}, exitNotUp, "no packet of a unit that connects"},
+		{[]string{"capture", "-s", "0"}, cli.Usage, "-s 0: 1 and more are accepted"},
+		{[]string{"capture", "wan0", "lan0"}, cli.Usage, `unexpected argument "lan0"`},
+		{[]string{"capture", "-port", "65536"}, cli.Usage, "port 65536: 1 to 65535 are accepted"},
+		{[]string{"capture", "nowhere", "-config", dir}, cli.Failed, "nowhere is no device, nor an interface of " + dir},
+		{[]string{"capture", "lo"}, cli.Failed, "device lo: it has no MAC address"},
+		{[]string{"learn"}, cli.Usage, "of which file or device?"},
+		{[]string{"learn", "nowhere", "-config", dir}, cli.Failed, "nowhere is no device"},
+		{[]string{"learn", empty}, cli.NotUp, "no packet of a unit that connects"},
 	} {
 		var out, log bytes.Buffer
 		if code := run(tt.args, &out, &log); code != tt.code || !strings.Contains(log.String(), tt.want) || out.Len() > 0 {
@@ -215,7 +216,7 @@ func TestCaptureErrors(t *testing.T) {
 	var log bytes.Buffer
 	code := 0
 	ours.Do(func() { code = run([]string{"capture", "wan0", "-o", empty, "-w", "0.1"}, io.Discard, &log) })
-	if code != exitFailed || !strings.Contains(log.String(), "file exists") {
+	if code != cli.Failed || !strings.Contains(log.String(), "file exists") {
 		t.Errorf("an existing file: code %d\n%s", code, &log)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "new")); !errors.Is(err, fs.ErrNotExist) {
@@ -226,7 +227,7 @@ func TestCaptureErrors(t *testing.T) {
 	ours.Do(func() {
 		code = run([]string{"capture", "wan0", "-o", filepath.Join(dir, "new"), "-w", "0.1"}, io.Discard, &log)
 	})
-	if code != exitNotUp || !strings.Contains(log.String(), "nothing passed wan0") {
+	if code != cli.NotUp || !strings.Contains(log.String(), "nothing passed wan0") {
 		t.Errorf("silence: code %d\n%s", code, &log)
 	}
 }

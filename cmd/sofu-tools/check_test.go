@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"sofutobanku/internal/check"
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/link/linktest"
 )
@@ -90,14 +91,14 @@ func TestCheckCommand(t *testing.T) {
 			ns, args := newPlace(t, tt.uci, tt.doc)
 			code, out, said := runIn(ns, append([]string{"check", "--json"}, args...)...)
 			var r check.Report
-			if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitNotUp || said != "" {
+			if err := json.Unmarshal([]byte(out), &r); err != nil || code != cli.NotUp || said != "" {
 				t.Fatalf("exit status %d, %v, %q:\n%s", code, err, said, out)
 			}
 			if r.Interface != "wan" || r.Cause == nil || r.Cause.Name != tt.cause {
 				t.Errorf("%s", out)
 			}
 			code, out, _ = runIn(ns, append([]string{"check"}, args...)...)
-			if code != exitNotUp || !strings.Contains(out, "wan: most likely it is this: "+tt.cause+": ") {
+			if code != cli.NotUp || !strings.Contains(out, "wan: most likely it is this: "+tt.cause+": ") {
 				t.Errorf("exit status %d:\n%s", code, out)
 			}
 		})
@@ -129,7 +130,7 @@ func TestWhichInterface(t *testing.T) {
 func TestReportCommand(t *testing.T) {
 	ns, args := newPlace(t, lineConfig, down)
 	code, out, said := runIn(ns, append([]string{"report"}, args...)...)
-	if code != exitOK || said != "" {
+	if code != cli.OK || said != "" {
 		t.Fatalf("exit status %d: %s", code, said)
 	}
 	for _, secret := range []string{"a shared secret", "battery staple", "somebody", "240b:c0de", "3c:ab:cd", "7369702070", "frobnicate"} {
@@ -147,7 +148,7 @@ func TestReportCommand(t *testing.T) {
 	}
 
 	file := filepath.Join(t.TempDir(), "report")
-	if code, out, said := runIn(ns, append([]string{"report", "-o", file, "--unknown"}, args...)...); code != exitOK || out != "" {
+	if code, out, said := runIn(ns, append([]string{"report", "-o", file, "--unknown"}, args...)...); code != cli.OK || out != "" {
 		t.Fatalf("exit status %d: %s%s", code, out, said)
 	}
 	info, err := os.Stat(file)
@@ -157,7 +158,7 @@ func TestReportCommand(t *testing.T) {
 	if b, err := os.ReadFile(file); err != nil || !bytes.Contains(b, []byte("SoftBankBB-Attr-120: 0x7369702070617373776f7264")) {
 		t.Errorf("%v:\n%s", err, b)
 	}
-	if code, _, said := runIn(ns, append([]string{"report", "-o", file}, args...)...); code != exitFailed || !strings.Contains(said, "file exists") {
+	if code, _, said := runIn(ns, append([]string{"report", "-o", file}, args...)...); code != cli.Failed || !strings.Contains(said, "file exists") {
 		t.Errorf("over a file that is there: exit status %d, %s", code, said)
 	}
 }
@@ -167,7 +168,7 @@ func TestReportOfWrongConfiguration(t *testing.T) {
 	long := strings.Repeat("longer than it may be ", 10)
 	ns, args := newPlace(t, strings.Replace(lineConfig, "'a shared secret'", "'"+long+"'", 1)+"\tlist password 'second word'\n", "")
 	code, out, _ := runIn(ns, append([]string{"report"}, args...)...)
-	if code != exitOK || strings.Contains(out, "longer") || strings.Contains(out, "second") || strings.Contains(out, "battery") {
+	if code != cli.OK || strings.Contains(out, "longer") || strings.Contains(out, "second") || strings.Contains(out, "battery") {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
 }

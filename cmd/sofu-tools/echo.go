@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/icmp6"
 )
 
@@ -21,14 +22,14 @@ import (
 // link-local one is its zone.
 func target6(command, s string) (netip.Addr, error) {
 	if s == "" {
-		return netip.Addr{}, &exitError{exitUsage, fmt.Errorf("%s: which address? sofu-tools %s ADDRESS", command, command)}
+		return netip.Addr{}, cli.Exit(cli.Usage, fmt.Errorf("%s: which address? sofu-tools %s ADDRESS", command, command))
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil || !a.Is6() || a.Is4In6() {
-		return netip.Addr{}, &exitError{exitUsage, fmt.Errorf("%s: %q is no IPv6 address", command, s)}
+		return netip.Addr{}, cli.Exit(cli.Usage, fmt.Errorf("%s: %q is no IPv6 address", command, s))
 	}
 	if (a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast()) && a.Zone() == "" {
-		return netip.Addr{}, &exitError{exitUsage, fmt.Errorf("%s: %s is on each link another: say on which, as %s%%wan", command, a, a)}
+		return netip.Addr{}, cli.Exit(cli.Usage, fmt.Errorf("%s: %s is on each link another: say on which, as %s%%wan", command, a, a))
 	}
 	if a.Zone() != "" {
 		if _, err := net.InterfaceByName(a.Zone()); err != nil {
@@ -64,12 +65,12 @@ func (f *echoFlags) begin(fs *flag.FlagSet, args []string, stderr io.Writer) (ta
 		return target, nil, err
 	}
 	if f.size < icmp6.MinSize || f.size > icmp6.MaxSize {
-		return target, nil, &exitError{exitUsage, fmt.Errorf("%s: -s %d: want %d to %d", fs.Name(), f.size, icmp6.MinSize, icmp6.MaxSize)}
+		return target, nil, cli.Exit(cli.Usage, fmt.Errorf("%s: -s %d: want %d to %d", fs.Name(), f.size, icmp6.MinSize, icmp6.MaxSize))
 	}
 	var source netip.Addr
 	if f.source != "" {
 		if source, err = netip.ParseAddr(f.source); err != nil {
-			return target, nil, &exitError{exitUsage, fmt.Errorf("%s: -S: %w", fs.Name(), err)}
+			return target, nil, cli.Exit(cli.Usage, fmt.Errorf("%s: -S: %w", fs.Name(), err))
 		}
 	}
 	conn, err = icmp6.Listen(f.device, source)
@@ -163,7 +164,7 @@ func runPing6(args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stdout)
 	}
 	if received == 0 {
-		return &exitError{code: exitNotUp}
+		return cli.Exit(cli.NotUp, nil)
 	}
 	return nil
 }
@@ -185,11 +186,11 @@ func runTraceroute6(args []string, stdout, stderr io.Writer) error {
 	defer conn.Close()
 	switch {
 	case target.IsMulticast():
-		return &exitError{exitUsage, errors.New("traceroute6: there is no single way to a multicast address")}
+		return cli.Exit(cli.Usage, errors.New("traceroute6: there is no single way to a multicast address"))
 	case *most < 1 || *most > 255:
-		return &exitError{exitUsage, fmt.Errorf("traceroute6: -m %d: want 1 to 255", *most)}
+		return cli.Exit(cli.Usage, fmt.Errorf("traceroute6: -m %d: want 1 to 255", *most))
 	case *queries < 1 || *queries > 10:
-		return &exitError{exitUsage, fmt.Errorf("traceroute6: -q %d: want 1 to 10", *queries)}
+		return cli.Exit(cli.Usage, fmt.Errorf("traceroute6: -q %d: want 1 to 10", *queries))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -199,7 +200,7 @@ func runTraceroute6(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if !reached {
-		return &exitError{code: exitNotUp}
+		return cli.Exit(cli.NotUp, nil)
 	}
 	return nil
 }

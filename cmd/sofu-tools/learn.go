@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"sofutobanku/internal/capture"
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/softbank/learn"
 )
 
@@ -32,7 +33,7 @@ func runLearn(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if name == "" {
-		return &exitError{exitUsage, errors.New("learn: of which file or device? sofu-proto learn FILE|DEV")}
+		return cli.Exit(cli.Usage, errors.New("learn: of which file or device? sofu-proto learn FILE|DEV"))
 	}
 	var file capture.File
 	if _, statErr := os.Stat(name); statErr == nil {
@@ -45,7 +46,7 @@ func runLearn(args []string, stdout, stderr io.Writer) error {
 	}
 	lesson, err := learn.Learn(file.Frames, "", file.Comment)
 	if errors.Is(err, learn.ErrNothing) {
-		return &exitError{exitNotUp, fmt.Errorf("learn: %s: %w", name, err)}
+		return cli.Exit(cli.NotUp, fmt.Errorf("learn: %s: %w", name, err))
 	}
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sofutobanku/internal/check"
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/dhcp6"
@@ -26,18 +26,6 @@ import (
 	"sofutobanku/internal/softbank"
 	"sofutobanku/internal/status"
 	"sofutobanku/internal/version"
-)
-
-// Exit codes. They are stable, part of the help text, and mean what they mean of
-// sofu-proto.
-const (
-	exitOK      = 0
-	exitFailed  = 1
-	exitUsage   = 2
-	exitConfig  = 3
-	exitRunning = 4
-	exitNotUp   = 5 // something fails
-	exitWarned  = 6 // nothing fails, and something is to be warned of
 )
 
 const usage = `sofu-tools finds out why a line does not work. sofu-proto runs it: as
@@ -76,15 +64,6 @@ Exit codes: 0 done, all is well; 1 failed; 2 wrong usage; 3 the configuration ca
 line; 6 nothing fails, and something is to be warned of.
 `
 
-// exitError is an error with an exit code of its own.
-type exitError struct {
-	code int
-	err  error // nil when all was said
-}
-
-func (e *exitError) Error() string { return fmt.Sprint(e.err) }
-func (e *exitError) Unwrap() error { return e.err }
-
 func main() {
 	// All of it reads what a network sends, and mostly as root. A kernel where not
 	// every privilege can be given up is no reason not to look.
@@ -95,73 +74,19 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	commands := map[string]func([]string, io.Writer, io.Writer) error{
+	return cli.Program{Name: "sofu-tools", Usage: usage, Commands: map[string]cli.Command{
 		"check": runCheck, "report": runReport, "rtsol": runRtsol, "probe": runProbe, "ping6": runPing6, "traceroute6": runTraceroute6,
-		"pmtu": runPMTU, "nd": runND, "capture": runCapture, "learn": runLearn, "phone": runPhone, "version": showVersion,
-	}
-	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
-		return exitUsage
-	}
-	if args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
-		fmt.Fprint(stdout, usage)
-		return exitOK
-	}
-	command, ok := commands[args[0]]
-	if !ok {
-		fmt.Fprintf(stderr, "sofu-tools: unknown command %q: see sofu-tools -h\n", args[0])
-		return exitUsage
-	}
-	err := command(args[1:], stdout, stderr)
-	var coded *exitError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return exitOK
-	case errors.As(err, &coded):
-		if coded.err != nil {
-			fmt.Fprintf(stderr, "sofu-tools: %v\n", coded.err)
-		}
-		return coded.code
-	}
-	fmt.Fprintf(stderr, "sofu-tools: %v\n", err)
-	if errors.Is(err, fs.ErrPermission) {
-		fmt.Fprintln(stderr, "sofu-tools: run it as root")
-	}
-	return exitFailed
+		"pmtu": runPMTU, "nd": runND, "capture": runCapture, "learn": runLearn, "phone": runPhone,
+	}}.Run(args, stdout, stderr)
 }
 
-// parse parses flags and at most one argument, in any order; the argument is def when it
-// is not there.
+// parse parses flags and at most one argument, which is def when it is not there.
 func parse(fs *flag.FlagSet, args []string, def string, stderr io.Writer) (string, error) {
-	fs.SetOutput(stderr)
-	var rest []string
-	for {
-		if err := fs.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return "", err
-			}
-			return "", &exitError{code: exitUsage} // the flag set already said what is wrong
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	rest, err := cli.Parse(fs, args, 1, stderr)
+	if err != nil || len(rest) == 0 {
+		return def, err
 	}
-	switch {
-	case len(rest) > 1:
-		return "", &exitError{exitUsage, fmt.Errorf("%s: unexpected argument %q: see sofu-tools %s -h", fs.Name(), rest[1], fs.Name())}
-	case len(rest) == 1:
-		return rest[0], nil
-	}
-	return def, nil
-}
-
-func showVersion(args []string, stdout, stderr io.Writer) error {
-	if _, err := parse(flag.NewFlagSet("version", flag.ContinueOnError), args, "", stderr); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(stdout, version.Text("sofu-tools"))
-	return err
+	return rest[0], nil
 }
 
 // place says where the configuration and the files of a daemon are.
@@ -224,7 +149,7 @@ func (p *place) parse(fs *flag.FlagSet, args []string, stderr io.Writer) (iface 
 	case err != nil:
 		return "", err
 	case iface != "" && *named != "" && iface != *named:
-		return "", &exitError{exitUsage, fmt.Errorf("%s: which one, %s or %s?", fs.Name(), iface, *named)}
+		return "", cli.Exit(cli.Usage, fmt.Errorf("%s: which one, %s or %s?", fs.Name(), iface, *named))
 	}
 	return cmp.Or(iface, *named, "wan"), nil
 }
@@ -245,21 +170,21 @@ func runCheck(args []string, stdout, stderr io.Writer) error {
 	defer stop()
 	r := check.Judge(check.Gather(ctx, iface, p.sources(iface), progress(stderr)))
 	if ctx.Err() != nil {
-		return &exitError{exitFailed, errors.New("check: interrupted")}
+		return cli.Exit(cli.Failed, errors.New("check: interrupted"))
 	}
 	if *asJSON {
 		_, err = stdout.Write(r.JSON())
 	} else {
-		err = r.WriteText(stdout, isTerminal(stdout) && os.Getenv("NO_COLOR") == "")
+		err = r.WriteText(stdout, isTerminal(stdout) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
 	}
 	if err != nil {
 		return err
 	}
 	switch r.Worst() {
 	case check.Fail:
-		return &exitError{code: exitNotUp}
+		return cli.Exit(cli.NotUp, nil)
 	case check.Warn:
-		return &exitError{code: exitWarned}
+		return cli.Exit(cli.Warned, nil)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/status"
 )
@@ -56,7 +57,7 @@ func runPhone(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if kind == "" {
-		return &exitError{exitUsage, errors.New("phone: for whom? sofu-tools phone asterisk or sipp")}
+		return cli.Exit(cli.Usage, errors.New("phone: for whom? sofu-tools phone asterisk or sipp"))
 	}
 	s, err := readStatus(context.Background(), control.Path(*runDir, iface))
 	if err != nil {
@@ -64,7 +65,7 @@ func runPhone(args []string, stdout, stderr io.Writer) error {
 	}
 	a, err := accountOf(s.Phone, *number)
 	if err != nil {
-		return &exitError{exitNotUp, fmt.Errorf("phone: %w", err)}
+		return cli.Exit(cli.NotUp, fmt.Errorf("phone: %w", err))
 	}
 	a.iface = iface
 	return kinds[kind](stdout, a)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/status"
 )
@@ -82,19 +83,19 @@ func TestPhone(t *testing.T) {
 		want   string // of what is printed, "" for nothing
 		says   string // on standard error
 	}{
-		{"Asterisk", nil, []string{"asterisk"}, exitOK, wantPJSIP, ""},
-		{"sipp", nil, []string{"sipp"}, exitOK, "-i 198.51.100.2 -p 5060 -s 0312345678 -key domain sip.example -key expires 3600 203.0.113.5:5060\n", ""},
-		{"another number", nil, []string{"sipp", "-number", "0312345679"}, exitOK,
+		{"Asterisk", nil, []string{"asterisk"}, cli.OK, wantPJSIP, ""},
+		{"sipp", nil, []string{"sipp"}, cli.OK, "-i 198.51.100.2 -p 5060 -s 0312345678 -key domain sip.example -key expires 3600 203.0.113.5:5060\n", ""},
+		{"another number", nil, []string{"sipp", "-number", "0312345679"}, cli.OK,
 			"-i 198.51.100.2 -p 5060 -s 0312345679 -key domain sip.example -key expires 3600 203.0.113.5:5060\n", ""},
-		{"no domain", func(p *status.Phone) { p.Domain = "" }, []string{"sipp"}, exitOK,
+		{"no domain", func(p *status.Phone) { p.Domain = "" }, []string{"sipp"}, cli.OK,
 			"-i 198.51.100.2 -p 5060 -s 0312345678 -key domain 203.0.113.5 -key expires 3600 203.0.113.5:5060\n", ""},
-		{"a stranger's number", nil, []string{"sipp", "-number", "0312345670"}, exitNotUp, "", "0312345678, 0312345679"},
-		{"no address", func(p *status.Phone) { p.Address = nil }, []string{"sipp"}, exitNotUp, "", "no address yet"},
-		{"silence", func(p *status.Phone) { p.Address, p.Error = nil, &status.Error{Code: "PHONE_SILENT", Text: "nobody"} }, []string{"sipp"}, exitNotUp, "", "PHONE_SILENT: nobody"},
-		{"no server", func(p *status.Phone) { p.SIP4 = nil }, []string{"asterisk"}, exitNotUp, "", "no SIP server"},
-		{"no number", func(p *status.Phone) { p.Numbers = nil }, []string{"asterisk"}, exitNotUp, "", "no telephone number"},
-		{"for nobody", nil, []string{}, exitUsage, "", "asterisk or sipp"},
-		{"for somebody else", nil, []string{"fax"}, exitUsage, "", "asterisk or sipp"},
+		{"a stranger's number", nil, []string{"sipp", "-number", "0312345670"}, cli.NotUp, "", "0312345678, 0312345679"},
+		{"no address", func(p *status.Phone) { p.Address = nil }, []string{"sipp"}, cli.NotUp, "", "no address yet"},
+		{"silence", func(p *status.Phone) { p.Address, p.Error = nil, &status.Error{Code: "PHONE_SILENT", Text: "nobody"} }, []string{"sipp"}, cli.NotUp, "", "PHONE_SILENT: nobody"},
+		{"no server", func(p *status.Phone) { p.SIP4 = nil }, []string{"asterisk"}, cli.NotUp, "", "no SIP server"},
+		{"no number", func(p *status.Phone) { p.Numbers = nil }, []string{"asterisk"}, cli.NotUp, "", "no telephone number"},
+		{"for nobody", nil, []string{}, cli.Usage, "", "asterisk or sipp"},
+		{"for somebody else", nil, []string{"fax"}, cli.Usage, "", "asterisk or sipp"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := status.Status{Interface: "wan", Phone: phoneStatus()}

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/probe"
@@ -58,7 +59,7 @@ through the tunnel of a running line (INTERFACE is wan unless given), or to any 
 			return err
 		}
 		if ctx.Err() != nil {
-			return &exitError{exitFailed, errors.New("pmtu: interrupted")}
+			return cli.Exit(cli.Failed, errors.New("pmtu: interrupted"))
 		}
 		r := path{
 			Name: w.name, Target: w.Target, Answered: found.Answered, RTTMS: milliseconds(found.RTT),
@@ -72,7 +73,7 @@ through the tunnel of a running line (INTERFACE is wan unless given), or to any 
 		fmt.Fprintln(stdout, r.text(w.mayBeSilent))
 	}
 	if failed {
-		return &exitError{code: exitNotUp}
+		return cli.Exit(cli.NotUp, nil)
 	}
 	return nil
 }
@@ -115,7 +116,7 @@ func (p *place) ways(ctx context.Context, iface, target, device string) ([]measu
 	}
 	t := s.Tunnel
 	if t == nil {
-		return nil, &exitError{exitNotUp, fmt.Errorf("pmtu: the line %s has no tunnel yet: see sofu-proto status", iface)}
+		return nil, cli.Exit(cli.NotUp, fmt.Errorf("pmtu: the line %s has no tunnel yet: see sofu-proto status", iface))
 	}
 	mtu := 1500
 	if ifi, err := net.InterfaceByName(s.WAN.Device); err == nil {
@@ -147,7 +148,7 @@ func (p *place) ways(ctx context.Context, iface, target, device string) ([]measu
 func wayTo(target, device string) (measured, error) {
 	a, err := netip.ParseAddr(target)
 	if err != nil {
-		return measured{}, &exitError{exitUsage, fmt.Errorf("pmtu: --target: %w", err)}
+		return measured{}, cli.Exit(cli.Usage, fmt.Errorf("pmtu: --target: %w", err))
 	}
 	if device == "" {
 		device = a.Zone()

@@ -24,6 +24,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"golang.org/x/sys/unix"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/counters"
@@ -137,7 +138,7 @@ func runProbe(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if kind == "" {
-		return &exitError{exitUsage, errors.New("probe: which exchange? sofu-tools probe dhcp6, dhcp4 or radius")}
+		return cli.Exit(cli.Usage, errors.New("probe: which exchange? sofu-tools probe dhcp6, dhcp4 or radius"))
 	}
 	p.wait = duration(*wait)
 	if p.section, err = config.Load(p.config, p.iface); err == nil {
@@ -146,7 +147,7 @@ func runProbe(args []string, stdout, stderr io.Writer) error {
 		err = p.section.Err()
 	}
 	if err != nil {
-		return &exitError{exitConfig, err}
+		return cli.Exit(cli.Config, err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -217,7 +218,7 @@ func (x *exchange) ask(ctx context.Context, wait time.Duration, q question) (ser
 func (x *exchange) conclude(servers int, none string) error {
 	if servers == 0 {
 		x.verdict("silence: " + none)
-		return &exitError{code: exitNotUp}
+		return cli.Exit(cli.NotUp, nil)
 	}
 	x.verdict(fmt.Sprintf("%d answered; no lease was taken", servers))
 	return nil
@@ -237,12 +238,12 @@ func probeDHCP6(ctx context.Context, x *exchange, p *prober) error {
 	}
 	ll := linkLocal(ifi)
 	if !ll.IsValid() {
-		return &exitError{exitNotUp, fmt.Errorf("probe: %s has no link-local address: is there a link?", ifi.Name)}
+		return cli.Exit(cli.NotUp, fmt.Errorf("probe: %s has no link-local address: is there a link?", ifi.Name))
 	}
 	// Without SO_REUSEADDR: a client that has the port would lose its answers.
 	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: ll.AsSlice(), Port: dhcpv6.DefaultClientPort, Zone: ifi.Name})
 	if errors.Is(err, unix.EADDRINUSE) {
-		return &exitError{exitRunning, fmt.Errorf("probe: a DHCPv6 client runs on %s, and a second one would get in its way: see sofu-proto status, or end it first", ifi.Name)}
+		return cli.Exit(cli.Running, fmt.Errorf("probe: a DHCPv6 client runs on %s, and a second one would get in its way: see sofu-proto status, or end it first", ifi.Name))
 	}
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
@@ -359,7 +360,7 @@ func probeRADIUS(ctx context.Context, x *exchange, p *prober) error {
 		}
 	}
 	if !request.Prefix.IsValid() {
-		return &exitError{exitNotUp, errors.New("probe: the line has no prefix yet, and RADIUS is asked from an address in it: see sofu-proto status")}
+		return cli.Exit(cli.NotUp, errors.New("probe: the line has no prefix yet, and RADIUS is asked from an address in it: see sofu-proto status"))
 	}
 	request.TerminalMAC = p.terminalMAC()
 	var seed [32]byte
@@ -393,7 +394,7 @@ func probeRADIUS(ctx context.Context, x *exchange, p *prober) error {
 	default:
 		return err
 	}
-	return &exitError{code: exitNotUp}
+	return cli.Exit(cli.NotUp, nil)
 }
 
 // terminalMAC is what DHCPv6 told of it, as the daemon kept it; nil if it did not.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sofutobanku/internal/check"
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/ntt"
@@ -50,7 +51,7 @@ addresses and telephone numbers in the place of the line's; INTERFACE is wan unl
 	sources := p.sources(iface)
 	found := check.Gather(ctx, iface, sources, progress(stderr))
 	if ctx.Err() != nil {
-		return &exitError{exitFailed, fmt.Errorf("report: interrupted")}
+		return cli.Exit(cli.Failed, fmt.Errorf("report: interrupted"))
 	}
 	f := report.Facts{
 		Now: time.Now(), Check: check.Judge(found), System: found.System, Status: found.Status,

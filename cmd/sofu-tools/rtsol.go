@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"sofutobanku/internal/cli"
 	"sofutobanku/internal/dissect"
 	"sofutobanku/internal/link"
 	"sofutobanku/internal/ra"
@@ -56,7 +57,7 @@ func runRtsol(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if dev == "" {
-		return &exitError{exitUsage, errors.New("rtsol: which device? sofu-tools rtsol DEV")}
+		return cli.Exit(cli.Usage, errors.New("rtsol: which device? sofu-tools rtsol DEV"))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -86,7 +87,7 @@ func runRtsol(args []string, stdout, stderr io.Writer) error {
 	case err != nil:
 		return err
 	case heard == 0:
-		return &exitError{exitNotUp, fmt.Errorf("rtsol: no router advertised itself on %s", dev)}
+		return cli.Exit(cli.NotUp, fmt.Errorf("rtsol: no router advertised itself on %s", dev))
 	}
 	return nil
 }

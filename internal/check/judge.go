@@ -122,7 +122,10 @@ func (f *Facts) carriesIPv4() bool {
 }
 
 func (f *Facts) config() finding {
-	if f.LineErr != nil {
+	switch {
+	case errors.Is(f.LineErr, fs.ErrPermission):
+		return fail("run it as root", "the configuration cannot be read: %s", oneLine(f.LineErr))
+	case f.LineErr != nil:
 		return fail("correct it, then: ifup "+f.Interface, "the configuration cannot work: %s", oneLine(f.LineErr))
 	}
 	return ok("the configuration can be read")

@@ -135,6 +135,7 @@ func TestCause(t *testing.T) {
 			f.LineErr = errors.New("a\nb")
 			f.Status, f.StatusErr = nil, fs.ErrNotExist
 		}, "config", Fail},
+		{"nobody's business", func(f *Facts) { f.LineErr, f.Status, f.StatusErr = fs.ErrPermission, nil, fs.ErrPermission }, "config", Fail},
 		{"no device", func(f *Facts) { noLeaseYet(f); f.Kernel.Link = link.State{Name: "eth1"}; f.Segment = nil }, "link", Fail},
 		{"no carrier", func(f *Facts) { noLeaseYet(f); f.Kernel.Link.Up = false; f.Segment = nil }, "link", Fail},
 		{"no carrier, which netifd ends the daemon for", func(f *Facts) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,6 +97,59 @@ func TestStubborn(t *testing.T) {
 	if err := logged(n, "wan: asked", 1)(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestKill: a netifd that is killed leaves its daemon and its tunnels behind, its
+// successor starts another daemon and makes the tunnel anew.
+func TestKill(t *testing.T) {
+	lab, ns, n := toy(t, "\toption what 'echo ready; exec sleep 1000'\n")
+	lab.Eventually(20*time.Second, "the daemon", logged(n, "wan: ready", 1))
+	pid := n.DaemonPID("wan")
+	tunnel := func() {
+		t.Helper()
+		for _, message := range []string{`{"name":"wan_4","proto":"toy4"}`, `{"action":0,"interface":"wan_4","link-up":true,"ifname":"tun4",` + aTunnel + `}`} {
+			path, method := "network", "add_dynamic"
+			if strings.Contains(message, "action") {
+				path, method = "network.interface", "notify_proto"
+			}
+			if err := n.Call(path, method, message); err != nil {
+				t.Error(err)
+			}
+		}
+		ns.Run("ip", "link", "show", "tun4")
+	}
+	tunnel()
+	revive := n.Kill()
+	if err := n.Call("network", "reload"); err == nil {
+		t.Error("a dead one reloads")
+	}
+	ns.Run("ip", "link", "show", "tun4")
+	if err := syscall.Kill(pid, 0); err != nil {
+		t.Errorf("the daemon: %v", err)
+	}
+	revive()
+	lab.Eventually(20*time.Second, "another daemon", logged(n, "wan: ready", 2))
+	if now := n.DaemonPID("wan"); now == pid {
+		t.Error("the daemon is the same")
+	}
+	tunnel()
+}
+
+// TestStopUbus: without ubusd the handler cannot have its daemon started, with another
+// it can.
+func TestStopUbus(t *testing.T) {
+	lab, _, n := toy(t, "\toption what 'echo ready; exec sleep 1000'\n")
+	lab.Eventually(20*time.Second, "the daemon", logged(n, "wan: ready", 1))
+	restore := n.StopUbus()
+	if err := syscall.Kill(n.DaemonPID("wan"), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(20*time.Second, "three tries", logged(n, "handler: setup", 4))
+	if n.DaemonPID("wan") != 0 {
+		t.Error("there is a daemon")
+	}
+	restore()
+	lab.Eventually(20*time.Second, "another daemon", logged(n, "wan: ready", 2))
 }
 
 const (

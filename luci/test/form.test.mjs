@@ -248,6 +248,8 @@ test('the row of the interface and of its child', async () => {
 		{ name: 'IPv4-in-IPv6 tunnel of wan, BR 2001:db8::1919, MTU 1460', errors: null },
 		{ name: 'SoftBank Hikari, the tunnel alone', errors: null }
 	]);
+	const endless = { ...up, 'ipv6-prefix': [{ ...up['ipv6-prefix'][0], valid: 2147483646 }] };
+	assert.equal((await row(page, [endless]))[0].name, 'SoftBank Hikari (IPv4 over IPv6): NEXT, 192.0.2.1');
 	await page.context().close();
 });
 

@@ -10,7 +10,6 @@ Object.keys(sofu.errors).forEach((code) => network.registerErrorCode(code, sofu.
 
 /* What the type of the line sets, and an option of its own would replace. */
 const profiles = {
-	'': {},
 	next: {
 		iid: '1111:1111:1111:1111', auth_iid: '1111:1111:1111:1111',
 		manufacturer: 'foxconn', model: 'e-wmta2.3,V5.0.0.1.rc35', hwrev: 'hw_rev_2.00', chap_ident: '1'
@@ -26,6 +25,9 @@ const MAX_PACKED = 241;
 const MAC_OCTETS = 17;
 
 const MAX_SERVERS = 8;
+
+/* A lifetime beyond this is netifd's word for one without end. */
+const FOR_EVER = 1e9;
 
 const lineNames = { next: 'NEXT', cross: 'CROSS' };
 
@@ -54,7 +56,7 @@ return network.registerProtocol(PROTO, {
 		return title + ': ' + [
 			lineNames[data.line] || data.line,
 			data.ipv4,
-			lease && lease.valid != null ? _('lease: %s left').format(sofu.duration(lease.valid)) : null
+			lease && lease.valid < FOR_EVER ? _('lease: %s left').format(sofu.duration(lease.valid)) : null
 		].filter((part) => part).join(', ');
 	},
 
@@ -238,7 +240,7 @@ return network.registerProtocol(PROTO, {
 				s.formvalue(section_id, 'line') == 'cross' ||
 				sofu.accepted(_('an interface identifier like 1111:1111:1111:1111; "ipv4" is for CROSS only, as on NEXT the address is asked for by it')));
 		follow('auth_iid', _('Interface identifier of the RADIUS client'),
-			_('Lower half of the address from which the server is asked.'), sofu.accept.interfaceId);
+			_('Lower half of the address from which the server is asked; without it, that of the tunnel if it is set.'), sofu.accept.interfaceId);
 		follow('manufacturer', _('Manufacturer'), null, sofu.accept.octets(1, 247));
 		follow('model', _('Model'), null, sofu.accept.octets(1, 247));
 		follow('hwrev', _('Hardware revision'), null, sofu.accept.octets(1, 247));
