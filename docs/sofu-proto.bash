@@ -3,7 +3,7 @@
 _sofu_proto() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} flags=
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'up run status version check report rtsol probe ping6 traceroute6 pmtu nd capture learn' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'up run status version check report rtsol probe ping6 traceroute6 pmtu nd capture learn phone' -- "$word")
 		return
 	fi
 	case $before in
@@ -15,14 +15,14 @@ _sofu_proto() {
 		mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net)" -- "$word")
 		return
 		;;
-	-o | -resolv | --resolv)
+	-o | -hook | -resolv | --hook | --resolv)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
 	esac
 	case ${COMP_WORDS[1]} in
-	up) flags='-config -device -interface -lan -resolv -run-dir -state-dir -timeline -tunnel -v' ;;
-	run) flags='-config -device -interface -run-dir -state-dir -v' ;;
+	up) flags='-config -device -hook -interface -lan -resolv -run-dir -state-dir -timeline -tunnel -v' ;;
+	run) flags='-config -device -hook -interface -run-dir -state-dir -v' ;;
 	status) flags='-interface -json -run-dir -watch' ;;
 	version) flags='' ;;
 	check) flags='-config -device -interface -json -run-dir -state-dir' ;;
@@ -35,6 +35,7 @@ _sofu_proto() {
 	nd) flags='-a -json -p -r' ;;
 	capture) flags='-config -o -port -promisc -redact -s -w' ;;
 	learn) flags='-config -json -port -promisc -w' ;;
+	phone) flags='-number -run-dir' ;;
 	esac
 	case $word in
 	-*) mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$word") ;;

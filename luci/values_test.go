@@ -106,6 +106,8 @@ func load(t *testing.T, values map[string]any) error {
 	for _, name := range []string{"solicit_vendor_class", "sourcefilter", "extendprefix"} {
 		section.Bool(name, false)
 	}
+	section.Enum("phone", "auto", "auto", "0", "1")
+	section.Int("phone_dscp", 32, 0, 63)
 	section.String("zone", "")
 	section.String("ip4table", "")
 	return section.Err()

@@ -36,8 +36,8 @@ const (
 const socketDir = "/run/sofu-isp"
 
 const usage = `sofu-isp simulates a SoftBank Hikari line: router advertisements, DHCPv6 prefix
-delegation, RADIUS, and the BR that carries IPv4 in IPv6. It runs as root in one
-network namespace, serves one subscriber on one device, and says what is wrong
+delegation, RADIUS, the BR that carries IPv4 in IPv6, and the telephone network's
+DHCPv4. It runs as root in one network namespace, serves one subscriber on one device, and says what is wrong
 with what the subscriber sends.
 
   sofu-isp sample FILE                     write an account with random secrets (mode 0600)
@@ -216,7 +216,7 @@ func newFlags() (*options, *flag.FlagSet) {
 	})
 	boolean("hold", "leave every other DUID and IAID unanswered while a lease lasts", func(c *isp.Config) *bool { return &c.Hold }, true)
 	boolean("no-rkap", "hand out no reconfigure key", func(c *isp.Config) *bool { return &c.RKAP }, false)
-	boolean("no-phone", "no Hikari Denwa: no option 17", func(c *isp.Config) *bool { return &c.Phone }, false)
+	boolean("no-phone", "no Hikari Denwa: no option 17, no telephone network", func(c *isp.Config) *bool { return &c.Phone }, false)
 	value("terminal", "MAC address in option 17", d.Terminal.String(), func(c *isp.Config, s string) (err error) {
 		c.Terminal, err = net.ParseMAC(s)
 		return err

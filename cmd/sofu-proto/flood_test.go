@@ -91,8 +91,8 @@ func TestFlood(t *testing.T) {
 		return s, json.Unmarshal(b.Bytes(), &s)
 	}
 	var calm status.Status
-	waitFor(t, "a lease, a router and RADIUS's answer", func() (err error) {
-		if calm, err = now(); err == nil && (calm.Prefix == nil || calm.Auth == nil || len(calm.WAN.Routers) == 0) {
+	waitFor(t, "a lease, a router, a telephone and RADIUS's answer", func() (err error) {
+		if calm, err = now(); err == nil && (calm.Prefix == nil || calm.Auth == nil || len(calm.WAN.Routers) == 0 || !joined(calm)) {
 			err = fmt.Errorf("%s", calm.JSON())
 		}
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -9,13 +10,17 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/counters"
 	"sofutobanku/internal/daemon"
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/hook"
 	"sofutobanku/internal/line"
 	"sofutobanku/internal/ntt"
 	"sofutobanku/internal/ra"
@@ -39,6 +44,8 @@ type softbankLine struct {
 	common    config.Common
 	options   softbank.Options
 	inSolicit bool   // NTT's vendor class goes into Solicit too
+	phone     string // option phone: auto, 0 or 1
+	dscp      int    // of the telephone's packets
 	stateDir  string // "" for none
 	counters  counters.Set
 	log       *slog.Logger
@@ -66,6 +73,8 @@ func newLine(section *config.Section, device, stateDir string, log *slog.Logger)
 	l.common = section.Common(device)
 	l.options = softbank.FromSection(section)
 	l.inSolicit = section.Bool("solicit_vendor_class", false)
+	l.phone = section.Enum("phone", "auto", "auto", "0", "1")
+	l.dscp = section.Int("phone_dscp", 32, 0, 63)
 	return l, section.Err()
 }
 
@@ -77,13 +86,15 @@ func (l *softbankLine) daemonConfig() daemon.Config {
 		Line: line.Config{
 			Device: c.Device, Carrier: &l.options, PrefixSource: prefixSource(c),
 			InterfaceID: c.InterfaceID, MTU: c.MTU, TTL: c.TTL, EncapLimit: c.EncapLimit, EchoTarget: c.EchoTarget,
+			Phone: l.joinsPhone,
 		},
 		RA:       ra.Config{StrictRFC: c.StrictRFC},
 		DHCP:     l.dhcpConfig,
+		DHCP4:    l.dhcp4Config,
 		NewAsk:   l.newAsk,
 		AskError: askError,
 		AskAgain: c.AuthInterval,
-		Phone:    phone,
+		Phone:    l.phoneData,
 		Network:  daemon.Real(),
 		Rand:     l.rand,
 		Counters: &l.counters,
@@ -148,6 +159,27 @@ func (l *softbankLine) newAsk(trace func(event, detail string)) daemon.Ask {
 	}
 }
 
+// joinsPhone tells by what DHCPv6 said whether the telephone network is to be joined.
+func (l *softbankLine) joinsPhone(info *dhcp6.Info) bool {
+	return l.phone == "1" || l.phone == "auto" && len(told(info).Numbers) > 0
+}
+
+// dhcp4Config is what the NTT telephone network wants of a DHCPv4 client whose device has
+// this MAC address.
+func (l *softbankLine) dhcp4Config(mac net.HardwareAddr) dhcp4.Config {
+	class, err := ntt.VendorClassDHCPv4(mac)
+	if err != nil {
+		l.log.Warn("the telephone network is asked without a vendor class", "error", err)
+	}
+	leaseFile := ""
+	if l.stateDir != "" {
+		leaseFile = filepath.Join(l.stateDir, l.iface+".phone")
+	}
+	return dhcp4.Config{
+		Class: class, List: ntt.RequestedOptionsDHCPv4(), StrictRFC: l.common.StrictRFC, LeaseFile: leaseFile,
+	}
+}
+
 // told is what NTT's part of the DHCPv6 information says; what is malformed in it
 // is left out.
 func told(info *dhcp6.Info) ntt.Info {
@@ -165,12 +197,74 @@ func told(info *dhcp6.Info) ntt.Info {
 	return ntt.Info{}
 }
 
-func phone(info *dhcp6.Info) *status.Phone {
-	t := told(info)
-	if len(t.Numbers) == 0 {
+// told4 is what NTT's part of a DHCPv4 lease says, in the same way.
+func told4(lease *dhcp4.Lease) ntt.Info {
+	if lease == nil {
+		return ntt.Info{}
+	}
+	for _, v := range lease.Vendor {
+		if v.Enterprise != ntt.Enterprise {
+			continue
+		}
+		suboptions, _ := ntt.ParseDHCPv4(v.Data)
+		i, _ := ntt.Interpret(suboptions)
+		return i
+	}
+	return ntt.Info{}
+}
+
+// phoneData puts what DHCPv6 and DHCPv4 tell of the telephone service together. The
+// telephone network's own word counts more.
+func (l *softbankLine) phoneData(info *dhcp6.Info, lease *dhcp4.Lease) *status.Phone {
+	t, t4 := told(info), told4(lease)
+	p := &status.Phone{Numbers: append([]string{}, t4.Numbers...), Domain: cmp.Or(t4.Domain, t.Domain), DSCP: l.dscp, SIP: []netip.Addr{}, SIP4: []netip.Addr{}}
+	for _, n := range t.Numbers {
+		if !slices.Contains(p.Numbers, n) {
+			p.Numbers = append(p.Numbers, n)
+		}
+	}
+	if len(p.Numbers) == 0 && lease == nil {
 		return nil
 	}
-	return &status.Phone{Numbers: t.Numbers, Domain: t.Domain, SIP: append([]netip.Addr{}, info.SIP...)}
+	if info != nil {
+		p.SIP = append(p.SIP, info.SIP...)
+	}
+	if lease != nil {
+		p.SIP4 = append(p.SIP4, lease.SIP...)
+	}
+	return p
+}
+
+// tell has a user's program told of what changes.
+func (l *softbankLine) tell(cfg *daemon.Config, program string) {
+	h := &hook.Hook{Path: program, Log: l.log}
+	cfg.OnPhone = func(p *status.Phone) { h.Tell(l.hookEnv(p)) }
+}
+
+// hookEnv is what a user's program is told of the telephone.
+func (l *softbankLine) hookEnv(p *status.Phone) []string {
+	if p == nil {
+		p = &status.Phone{}
+	}
+	address := ""
+	if p.Address != nil {
+		address = p.Address.String()
+	}
+	words := func(list []netip.Addr) string {
+		var b []byte
+		for i, a := range list {
+			if i > 0 {
+				b = append(b, ' ')
+			}
+			b = a.AppendTo(b)
+		}
+		return string(b)
+	}
+	return []string{
+		"INTERFACE=" + l.iface, "DEVICE=" + l.common.Device,
+		"PHONE_NUMBERS=" + strings.Join(p.Numbers, " "), "PHONE_DOMAIN=" + p.Domain, "PHONE_ADDRESS=" + address,
+		"PHONE_SIP4=" + words(p.SIP4), "PHONE_SIP6=" + words(p.SIP), "PHONE_DSCP=" + strconv.Itoa(p.DSCP),
+	}
 }
 
 // askError puts the failure of an authentication in words for a person.

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"sofutobanku/internal/cli"
 	"sofutobanku/internal/config"
 	"sofutobanku/internal/control"
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/ntt"
 	"sofutobanku/internal/softbank"
@@ -231,33 +234,67 @@ func TestVendorClassInSolicit(t *testing.T) {
 }
 
 func TestPhone(t *testing.T) {
-	sip := netip.MustParseAddr("2001:db8::5060")
+	sip, sip4 := netip.MustParseAddr("2001:db8::5060"), netip.MustParseAddr("203.0.113.5")
 	vendor, err := ntt.EncodeDHCPv6([]ntt.Suboption{{Code: 202, Data: []byte("0312345678")}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	vendor4, err := ntt.EncodeDHCPv4([]ntt.Suboption{
+		{Code: 202, Data: []byte("0312345678")}, {Code: 203, Data: []byte("0312345679")}, {Code: 204, Data: []byte("\x02ne\x02jp\x00")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := &dhcp6.Info{SIP: []netip.Addr{sip}, Vendor: []dhcp6.Vendor{{Enterprise: 9}, {Enterprise: ntt.Enterprise, Data: vendor}}}
+	lease := &dhcp4.Lease{SIP: []netip.Addr{sip4}, Vendor: []dhcp4.Vendor{{Enterprise: 9}, {Enterprise: ntt.Enterprise, Data: vendor4}}}
+	other := &dhcp6.Info{Vendor: []dhcp6.Vendor{{Enterprise: 9, Data: vendor}}}
 	for _, tt := range []struct {
-		name string
-		info *dhcp6.Info
-		want *status.Phone
+		name   string
+		option string
+		info   *dhcp6.Info
+		lease  *dhcp4.Lease
+		joins  bool
+		want   string
 	}{
-		{"no information", nil, nil},
-		{"another enterprise", &dhcp6.Info{Vendor: []dhcp6.Vendor{{Enterprise: 9, Data: vendor}}}, nil},
-		{"NTT's", &dhcp6.Info{SIP: []netip.Addr{sip}, Vendor: []dhcp6.Vendor{{Enterprise: 9}, {Enterprise: ntt.Enterprise, Data: vendor}}},
-			&status.Phone{Numbers: []string{"0312345678"}, SIP: []netip.Addr{sip}}},
+		{"no information", "auto", nil, nil, false, "null"},
+		{"another enterprise", "auto", other, nil, false, "null"},
+		{"joined all the same", "1", other, nil, true, "null"},
+		{"NTT's", "auto", info, nil, true, `{"numbers":["0312345678"],"domain":"","sip":["2001:db8::5060"],"sip4":[],"address":null,"dscp":32,"error":null}`},
+		{"not to be joined", "0", info, nil, false, `{"numbers":["0312345678"],"domain":"","sip":["2001:db8::5060"],"sip4":[],"address":null,"dscp":32,"error":null}`},
+		{"both", "auto", info, lease, true, `{"numbers":["0312345678","0312345679"],"domain":"ne.jp","sip":["2001:db8::5060"],"sip4":["203.0.113.5"],"address":null,"dscp":32,"error":null}`},
+		{"DHCPv4 alone, and nothing in it", "1", nil, &dhcp4.Lease{}, true, `{"numbers":[],"domain":"","sip":[],"sip4":[],"address":null,"dscp":32,"error":null}`},
 	} {
-		got, want := "null", "null"
-		if p := phone(tt.info); p != nil {
-			b, _ := json.Marshal(p)
-			got = string(b)
+		l := &softbankLine{phone: tt.option, dscp: 32}
+		b, err := json.Marshal(l.phoneData(tt.info, tt.lease))
+		if string(b) != tt.want || err != nil {
+			t.Errorf("%s: %s, %v\nwant %s", tt.name, b, err, tt.want)
 		}
-		if tt.want != nil {
-			b, _ := json.Marshal(tt.want)
-			want = string(b)
+		if got := l.joinsPhone(tt.info); got != tt.joins {
+			t.Errorf("%s: joined: %v", tt.name, got)
 		}
-		if got != want {
-			t.Errorf("%s: %s, want %s", tt.name, got, want)
-		}
+	}
+	l := &softbankLine{iface: "wan", dscp: 32, stateDir: "/run/x", log: slog.New(slog.DiscardHandler)}
+	l.common.Device = "eth1"
+	p := l.phoneData(info, lease)
+	p.Address = new(netip.MustParsePrefix("198.51.100.2/30"))
+	want := []string{
+		"INTERFACE=wan", "DEVICE=eth1", "PHONE_NUMBERS=0312345678 0312345679", "PHONE_DOMAIN=ne.jp", "PHONE_ADDRESS=198.51.100.2/30",
+		"PHONE_SIP4=203.0.113.5", "PHONE_SIP6=2001:db8::5060", "PHONE_DSCP=32",
+	}
+	if got := l.hookEnv(p); !slices.Equal(got, want) {
+		t.Errorf("a user's program is told %q", got)
+	}
+	if got := l.hookEnv(nil); len(got) != len(want) || got[2] != "PHONE_NUMBERS=" {
+		t.Errorf("a user's program is told %q", got)
+	}
+	mac := net.HardwareAddr{2, 0, 0x5e, 0, 0x53, 1}
+	c := l.dhcp4Config(mac)
+	if string(c.Class) != "\x00\x00\x00\xd2\x07\x06"+string(mac) || string(c.List) != "\x01\x03xy}" || c.LeaseFile != "/run/x/wan.phone" {
+		t.Errorf("DHCPv4: %+v", c)
+	}
+	l.stateDir = ""
+	if c := l.dhcp4Config(net.HardwareAddr{1, 0, 0, 0, 0, 0}); c.Class != nil || c.LeaseFile != "" {
+		t.Errorf("of no station: %+v", c)
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"sofutobanku/internal/daemon"
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/echo"
 	"sofutobanku/internal/isp"
@@ -189,7 +190,7 @@ func (w *world) start() {
 	l.dial = w.dialRADIUS
 	cfg := l.daemonConfig()
 	cfg.Interface, cfg.Tunnel, cfg.Applier = "wan", tunnelDevice, w
-	cfg.Network = daemon.Network{Watch: w.watch, ListenRA: w.listenRA, ListenDHCP: w.listenDHCP, Echo: w.echo}
+	cfg.Network = daemon.Network{Watch: w.watch, ListenRA: w.listenRA, ListenDHCP: w.listenDHCP, Echo: w.echo, ListenPhone: w.listenPhone}
 	w.daemon = daemon.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -603,6 +604,24 @@ type routerUDP struct {
 
 	mu       sync.Mutex
 	deadline time.Time
+}
+
+// silentPhone is a telephone network on which nobody answers.
+type silentPhone struct{ closed chan struct{} }
+
+func (w *world) listenPhone(*net.Interface) (dhcp4.Socket, error) {
+	return silentPhone{make(chan struct{})}, nil
+}
+
+func (p silentPhone) Read([]byte) (int, netip.AddrPort, error) {
+	<-p.closed
+	return 0, netip.AddrPort{}, net.ErrClosed
+}
+func (p silentPhone) Close() error                                 { close(p.closed); return nil }
+func (p silentPhone) Broadcast([]byte) error                       { return nil }
+func (p silentPhone) Unicast([]byte, netip.Addr, netip.Addr) error { return nil }
+func (p silentPhone) Check(context.Context, netip.Addr, bool, float64) (net.HardwareAddr, error) {
+	return nil, nil
 }
 
 // dialRADIUS fails as the kernel does without the address, or without a route.

@@ -39,6 +39,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 	device := fs.String("device", "", "WAN `DEV` as netifd resolved it, instead of option device")
 	runDir := fs.String("run-dir", control.DefaultDir, "`DIR` of the control socket and the lock")
 	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
+	hookFile := fs.String("hook", defaultHook, "`PROGRAM` to run when what the line tells of its telephone changes")
 	verbose := fs.Bool("v", false, "log more")
 	if _, err := cli.Parse(fs, args, 0, stderr); err != nil {
 		return err
@@ -89,10 +90,11 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 		return err
 	}
 	cfg := l.daemonConfig()
+	l.tell(&cfg, *hookFile)
 	var d *daemon.Daemon
 	o.Device, o.Metric, o.NoDefaultRoute = l.common.Device, l.common.Metric, !l.common.DefaultRoute
 	o.Kernel, o.CheckTunnel = hold, hold.CheckTunnel
-	o.Data = func(st state.State) map[string]any { return ifstatusData(string(l.options.Line), st, d.Phone()) }
+	o.Data = func(st state.State) map[string]any { return ifstatusData(string(l.options.Line), st, d.Phone(st)) }
 	cfg.Interface, cfg.Tunnel, cfg.Applier = *iface, o.TunnelDevice, netifd.New(o)
 	cfg.OnEvent = afterBursts(debug.FreeOSMemory, nil)
 	d = daemon.New(cfg)

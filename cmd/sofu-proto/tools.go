@@ -13,7 +13,7 @@ import (
 )
 
 // toolCommands are those of cmd/sofu-tools: a package of its own, as flash is scarce.
-var toolCommands = []string{"check", "report", "rtsol", "probe", "ping6", "traceroute6", "pmtu", "nd", "capture", "learn"}
+var toolCommands = []string{"check", "report", "rtsol", "probe", "ping6", "traceroute6", "pmtu", "nd", "capture", "learn", "phone"}
 
 // useTools is the command that replaces this program by sofu-tools, which is beside it or
 // where its package puts it. No other place is looked at: this may be root.

@@ -30,6 +30,9 @@ import (
 // is a tmpfs: flash is not written to.
 const defaultStateDir = "/var/lib/sofu-proto"
 
+// defaultHook is the program of a user who wants to know of the telephone.
+const defaultHook = "/etc/sofu-proto.user"
+
 func up(args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("up", flag.ContinueOnError)
 	dir := fs.String("config", "/etc/config", "`DIR` of the UCI file named network")
@@ -40,6 +43,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 	tunnel := fs.String("tunnel", "", "device `NAME` of the tunnel (default: the interface's name with -4 behind it)")
 	runDir := fs.String("run-dir", control.DefaultDir, "`DIR` of the control socket and the lock")
 	stateDir := fs.String("state-dir", defaultStateDir, "`DIR` of the lease and of what was made in the kernel")
+	hookFile := fs.String("hook", defaultHook, "`PROGRAM` to run when what the line tells of its telephone changes")
 	timeline := fs.Bool("timeline", false, "print each moment of the line's life on standard output")
 	verbose := fs.Bool("v", false, "log more")
 	if _, err := cli.Parse(fs, args, 0, stderr); err != nil {
@@ -71,6 +75,7 @@ func up(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	cfg := l.daemonConfig()
+	l.tell(&cfg, *hookFile)
 	cfg.Interface, cfg.Tunnel, cfg.Applier = *iface, *tunnel, applier
 	if *timeline {
 		cfg.OnEvent = func(e status.Event) { fmt.Fprintln(stdout, e.Line()) }

@@ -51,6 +51,8 @@ const usage = `sofu-tools finds out why a line does not work. sofu-proto runs it
         write the packets by which a line comes up to a file for Wireshark and learn
   sofu-proto learn FILE|DEV
         print the interface that asks as the unit in a capture does
+  sofu-proto phone asterisk|sipp [INTERFACE] [-number NUMBER]
+        print what makes Asterisk or sipp a telephone on the line
   sofu-proto version
         print version, Go version and platform
 
@@ -74,7 +76,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	return cli.Program{Name: "sofu-tools", Usage: usage, Commands: map[string]cli.Command{
 		"check": runCheck, "report": runReport, "rtsol": runRtsol, "probe": runProbe, "ping6": runPing6, "traceroute6": runTraceroute6,
-		"pmtu": runPMTU, "nd": runND, "capture": runCapture, "learn": runLearn,
+		"pmtu": runPMTU, "nd": runND, "capture": runCapture, "learn": runLearn, "phone": runPhone,
 	}}.Run(args, stdout, stderr)
 }
 

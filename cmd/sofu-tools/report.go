@@ -26,7 +26,7 @@ import (
 var secretOptions = []string{"shared_secret", "password", "username"}
 
 // reported are the options that a report shows, as README.md lists them.
-var reported = strings.Fields(`proto device ifname line auth_server mac reqprefix iaid clientid norelease
+var reported = strings.Fields(`proto device ifname line auth_server mac reqprefix iaid clientid norelease phone phone_dscp
 	unauth_reconfigure solicit_vendor_class ip6ifaceid mtu ttl encaplimit defaultroute metric peerdns
 	echo_target auth_interval extendprefix sourcefilter zone ip4table ip6table strict_rfc iid auth_iid
 	manufacturer model hwrev vsa_packing chap_ident mac_format require_message_authenticator

@@ -251,7 +251,7 @@ _sofu_proto() {
 		mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net)" -- "$word")
 		return
 		;;
-	-o | -resolv | --resolv)
+	-o | -hook | -resolv | --hook | --resolv)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sofutobanku/internal/counters"
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/echo"
 	"sofutobanku/internal/line"
@@ -66,12 +67,17 @@ type Network struct {
 	Watch      func(ctx context.Context, dev string, onChange func(link.State)) error
 	ListenRA   func(*net.Interface) (ra.Conn, error)
 	ListenDHCP func(*net.Interface, netip.Addr) (dhcp6.Conn, error)
-	Echo       func(context.Context, echo.Config) (time.Duration, error)
+	// ListenPhone opens the socket of the telephone network's DHCPv4 client.
+	ListenPhone func(*net.Interface) (dhcp4.Socket, error)
+	Echo        func(context.Context, echo.Config) (time.Duration, error)
 }
 
 // Real is the network of the machine.
 func Real() Network {
-	return Network{Watch: link.Watch, ListenRA: ra.Listen, ListenDHCP: dhcp6.Listen, Echo: echo.Ping}
+	return Network{
+		Watch: link.Watch, ListenRA: ra.Listen, ListenDHCP: dhcp6.Listen, Echo: echo.Ping,
+		ListenPhone: func(ifi *net.Interface) (dhcp4.Socket, error) { return dhcp4.Listen(ifi) },
+	}
 }
 
 // Config is all that a daemon is made of.
@@ -83,6 +89,9 @@ type Config struct {
 	// DHCP gives the client's configuration for a device with this MAC address,
 	// without the same.
 	DHCP func(mac net.HardwareAddr) dhcp6.Config
+	// DHCP4 gives the same of the telephone network's client, also without the MAC
+	// address.
+	DHCP4 func(mac net.HardwareAddr) dhcp4.Config
 	// NewAsk gives what does the authentications, and tells trace of their
 	// moments.
 	NewAsk func(trace func(event, detail string)) Ask
@@ -91,8 +100,12 @@ type Config struct {
 	// AskAgain is the pause after a granted authentication before it is asked
 	// again; 0 never asks again by itself.
 	AskAgain time.Duration
-	// Phone is what DHCPv6 tells of the telephone service, nil without one.
-	Phone    func(*dhcp6.Info) *status.Phone
+	// Phone is what DHCPv6 and DHCPv4, either of which may be nil, tell of the
+	// telephone service, nil without one.
+	Phone func(*dhcp6.Info, *dhcp4.Lease) *status.Phone
+	// OnPhone is told of each change of that, nil for none. It must not block, and may
+	// be nil.
+	OnPhone  func(*status.Phone)
 	Applier  Applier
 	Network  Network
 	Rand     func() *rand.Rand // a new independent source for each client
@@ -125,17 +138,22 @@ type Daemon struct {
 	socketError *state.Error
 	applied     state.State  // the last one that Apply was called for
 	applyError  *state.Error // what it failed with
-	reapply     bool
-	repairs     map[string]*repair
+	phone       *phone
+	phoneSocketError,
+	phoneApplyError *state.Error
+	phoneTold *status.Phone // what OnPhone and the applier know
+	reapply   bool
+	repairs   map[string]*repair
 
 	// What the control socket shows and an authentication goes by.
-	mu        sync.Mutex
-	mac       net.HardwareAddr
-	info      *dhcp6.Info
-	published state.State
-	since     time.Time
-	echoMS    *float64
-	changed   chan struct{} // closed and replaced at each change
+	mu         sync.Mutex
+	mac        net.HardwareAddr
+	info       *dhcp6.Info
+	phoneLease *dhcp4.Lease
+	published  state.State
+	since      time.Time
+	echoMS     *float64
+	changed    chan struct{} // closed and replaced at each change
 }
 
 // job is work that runs for one question at a time.
@@ -175,6 +193,9 @@ func (d *Daemon) Renew() {
 		if d.dhcp != nil {
 			d.dhcp.Renew()
 		}
+		if d.phone != nil {
+			d.phone.client.Renew()
+		}
 		d.session.Renew()
 	})
 }
@@ -189,6 +210,9 @@ func (d *Daemon) Restart() {
 		d.ra.Forget()
 		if d.dhcp != nil {
 			d.dhcp.Restart()
+		}
+		if d.phone != nil {
+			d.phone.client.Restart()
 		}
 	})
 }
@@ -222,6 +246,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		// that the applier is about to remove.
 		if d.stopDHCP != nil {
 			d.stopDHCP()
+		}
+		if d.phone != nil {
+			d.phone.stop()
 		}
 		clients.Wait()
 		err = errors.Join(err, d.cfg.Applier.Close())
@@ -276,6 +303,9 @@ func (d *Daemon) postOverdue() { d.mail.post("overdue", d.session.Overdue) }
 // onLink lends the clients sockets on the device as it is now.
 func (d *Daemon) onLink(ctx context.Context, l link.State, at time.Time) {
 	was := d.link
+	if d.seen.Up && (!l.Up || l.Index != d.seen.Index) {
+		d.phoneDown()
+	}
 	d.seen, d.link = l, l
 	d.session.Link(l)
 	d.setMAC(l.MAC)

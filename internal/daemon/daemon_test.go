@@ -21,6 +21,7 @@ import (
 	"github.com/mdlayher/ndp"
 
 	"sofutobanku/internal/counters"
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/echo"
 	"sofutobanku/internal/line"
@@ -68,14 +69,17 @@ type bench struct {
 }
 
 // run lets test play a line against a running daemon in virtual time.
-func run(t *testing.T, test func(b *bench)) {
+func run(t *testing.T, test func(b *bench)) { runWith(t, func(*bench, *Config) {}, test) }
+
+// runWith is run with a configuration of the test's own.
+func runWith(t *testing.T, configure func(*bench, *Config), test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{
 			t: t, links: make(chan link.State), advertise: make(chan []byte), start: time.Now(),
 			solicited: make(chan struct{}, 1000), dhcpSent: make(chan struct{}, 1000),
 			ask: func(int) (line.Grant, error) { return grant, nil },
 		}
-		b.daemon = New(Config{
+		cfg := Config{
 			Interface: "wan", Tunnel: "wan-4",
 			Line: line.Config{Device: "wan0", Carrier: carrier{}, TTL: 64, EncapLimit: -1},
 			DHCP: func(mac net.HardwareAddr) dhcp6.Config {
@@ -85,7 +89,7 @@ func run(t *testing.T, test func(b *bench)) {
 			AskError: func(err error) state.Error {
 				return state.Error{Code: "ASK", Text: err.Error()}
 			},
-			Phone:   func(*dhcp6.Info) *status.Phone { return nil },
+			Phone:   func(*dhcp6.Info, *dhcp4.Lease) *status.Phone { return nil },
 			Applier: b,
 			Network: Network{
 				Watch:      b.watch,
@@ -96,7 +100,9 @@ func run(t *testing.T, test func(b *bench)) {
 			Rand:     func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) },
 			Counters: &counters.Set{},
 			Log:      slog.New(slog.DiscardHandler),
-		})
+		}
+		configure(b, &cfg)
+		b.daemon = New(cfg)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error)
 		go func() { done <- b.daemon.Run(ctx) }()

@@ -4,7 +4,8 @@
 //
 //	link ─┐
 //	ra ───┤                    ┌─► applier (kernel, netifd)
-//	dhcp6 ┼─► mailbox ─► session ─► status (control socket)
+//	dhcp6 ┼─► mailbox ─► session ─► status (control socket), the user's program
+//	dhcp4 ┤                    │
 //	ask ──┤                    └─► wants: DHCP mode, authentication, echo
 //	echo ─┘
 //

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
+	"reflect"
 	"time"
 
 	"sofutobanku/internal/dhcp6"
@@ -22,13 +24,28 @@ func (d *Daemon) settle(ctx context.Context) {
 		d.dhcpMode = w.DHCP
 		d.dhcp.SetMode(w.DHCP)
 	}
+	d.settlePhone(ctx, w.Phone)
 	st := d.session.State()
+	if st.Phone != nil && d.phoneSocketError != nil {
+		st.Phone.Error = d.phoneSocketError
+	}
 	// What this machine refuses explains more than what the line lacks.
 	if d.socketError != nil {
 		st.Error = d.socketError
 	}
+	// Numbers and servers are not in the State, and the applier shows them too.
+	told := d.Phone(st)
+	retold := !reflect.DeepEqual(told, d.phoneTold)
+	if retold {
+		d.reapply, d.phoneTold = true, told
+	}
 	if d.reapply || !st.Equal(d.applied) {
 		d.apply(st)
+	}
+	if st.Phone != nil && st.Phone.Error == nil && d.phoneApplyError != nil {
+		withError := *st.Phone
+		withError.Error = d.phoneApplyError
+		st.Phone = &withError
 	}
 	if d.applyError != nil {
 		st.Error = d.applyError
@@ -40,6 +57,10 @@ func (d *Daemon) settle(ctx context.Context) {
 	if was := d.published; !st.Equal(was) {
 		d.publish(st)
 		d.tell(was, st)
+	}
+	// Who is told may ask for the status at once.
+	if retold && d.cfg.OnPhone != nil {
+		d.cfg.OnPhone(told)
 	}
 	d.asking = replace(ctx, d.asking, w.Ask, d.keepAsking)
 	d.echoing = replace(ctx, d.echoing, w.Echo, d.prove)
@@ -65,17 +86,34 @@ func replace[Q comparable](ctx context.Context, running *job[Q], want *Q, do fun
 // a moment, or a person has to install a module.
 func (d *Daemon) apply(st state.State) {
 	d.reapply, d.applied = false, st
-	if err := d.cfg.Applier.Apply(st); err != nil {
-		d.applyFailed(err)
-		return
+	err := d.cfg.Applier.Apply(st)
+	if err == nil {
+		d.repaired("apply")
 	}
-	d.applyError = nil
-	d.repaired("apply")
+	d.applyFailed(err)
 }
 
+// applyFailed notes what an applier failed with, nil for nothing, and sees to another try.
 func (d *Daemon) applyFailed(err error) {
-	d.failed("cannot apply the state", &d.applyError, state.ErrorOf(err), err)
-	d.later("apply", func() { d.reapply = true })
+	line, phone := state.SplitPhone(err)
+	d.applyError, d.phoneApplyError = kept(d.applyError, line), kept(d.phoneApplyError, phone)
+	if line != nil {
+		d.failed("cannot apply the state", &d.applyError, state.ErrorOf(line), line)
+	}
+	if phone != nil {
+		d.failed("cannot apply the telephone network", &d.phoneApplyError, state.Error{Code: ErrPhoneApply, Text: phone.Error()}, phone)
+	}
+	if err != nil {
+		d.later("apply", func() { d.reapply = true })
+	}
+}
+
+// kept is what was wrong before, unless nothing is now.
+func kept(before *state.Error, err error) *state.Error {
+	if err == nil {
+		return nil
+	}
+	return before
 }
 
 func (d *Daemon) socketFailed(ctx context.Context, code string, err error) {
@@ -195,6 +233,17 @@ func (d *Daemon) tell(was, now state.State) {
 	if e := now.Error; e != nil && (was.Error == nil || *e != *was.Error) {
 		d.event("error", e.Code+": "+e.Text)
 	}
+	before, phone := cmp.Or(was.Phone, &state.Phone{}), cmp.Or(now.Phone, &state.Phone{})
+	switch {
+	case phone.Address == before.Address:
+	case phone.Address.IsValid():
+		d.event("phone-up", phone.Address.String())
+	default:
+		d.event("phone-down", "")
+	}
+	if e := phone.Error; e != nil && (before.Error == nil || e.Code != before.Error.Code) {
+		d.event("phone-error", e.Code+": "+e.Text)
+	}
 }
 
 func (d *Daemon) event(name, detail string) { d.timeline.add(time.Now(), name, detail) }
@@ -239,26 +288,11 @@ func (d *Daemon) Status() (status.Status, <-chan struct{}) {
 	s.MS = d.timeline.at(now)
 	s.Interface, s.Since = d.cfg.Interface, d.since.Round(0)
 	s.Counters, s.Events = d.cfg.Counters.Snapshot(), d.timeline.list()
-	s.Phone = d.phone()
+	s.Phone = d.phoneOf(d.published)
 	if s.Tunnel != nil {
 		s.Tunnel.Device, s.Tunnel.EchoMS = d.cfg.Tunnel, d.echoMS
 	}
 	return s, d.changed
-}
-
-// Phone is what the line tells of its telephone service, nil without one.
-func (d *Daemon) Phone() *status.Phone {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.phone()
-}
-
-// phone is Phone with d.mu held.
-func (d *Daemon) phone() *status.Phone {
-	if d.info == nil {
-		return nil
-	}
-	return d.cfg.Phone(d.info)
 }
 
 func (d *Daemon) setMAC(mac net.HardwareAddr) {

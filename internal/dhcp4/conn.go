@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"sofutobanku/internal/checksum"
@@ -34,6 +34,11 @@ type Conn struct {
 	f   *os.File
 	ifi *net.Interface
 	mac [6]byte
+	buf [2048]byte // of Read; what is longer was not asked for
+
+	mu     sync.Mutex
+	udp    int // of Unicast, -1 for none
+	closed bool
 }
 
 // Listen opens a socket on an Ethernet device, which takes CAP_NET_RAW. It is handed
@@ -47,38 +52,31 @@ func Listen(ifi *net.Interface) (*Conn, error) {
 }
 
 // filter takes IPv4 that is UDP, no later fragment, and to the client's port. The
-// packet begins with its IP header.
-var filter = []bpf.Instruction{
-	bpf.LoadAbsolute{Off: 9, Size: 1}, // the protocol
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 6},
-	bpf.LoadAbsolute{Off: 6, Size: 2}, // flags and fragment offset
-	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 4},
-	bpf.LoadMemShift{Off: 0}, // the header's length
-	bpf.LoadIndirect{Off: 2, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: clientPort, SkipTrue: 1},
-	bpf.RetConstant{Val: 1 << 16},
-	bpf.RetConstant{Val: 0},
+// packet begins with its IP header. It is written in the kernel's form: package bpf, which
+// would make it of words, takes 10 kB.
+var filter = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9}, // the protocol
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_UDP, Jf: 6},
+	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6}, // flags and fragment offset
+	{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 4},
+	{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0}, // the header's length
+	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: 2},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: clientPort, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 }
 
 func listen(ifi *net.Interface) (*Conn, error) {
 	if len(ifi.HardwareAddr) != 6 {
 		return nil, fmt.Errorf("its address %q is not an Ethernet one", ifi.HardwareAddr)
 	}
-	raw, err := bpf.Assemble(filter)
-	if err != nil {
-		return nil, err
-	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	c := &Conn{f: os.NewFile(uintptr(fd), "dhcp4"), ifi: ifi, mac: [6]byte(ifi.HardwareAddr)}
-	program := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
+	c := &Conn{f: os.NewFile(uintptr(fd), "dhcp4"), ifi: ifi, mac: [6]byte(ifi.HardwareAddr), udp: -1}
 	// With protocol 0 nothing comes before the filter is there.
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	if err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1)
 	}
@@ -96,15 +94,29 @@ func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
-// Close closes the socket; a Read that waits returns.
-func (c *Conn) Close() error { return c.f.Close() }
+// Close closes the socket; a Read that waits returns an error that wraps net.ErrClosed.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	c.closeUDP()
+	c.closed = true
+	c.mu.Unlock()
+	return c.f.Close()
+}
+
+// closeUDP is called with mu held.
+func (c *Conn) closeUDP() {
+	if c.udp >= 0 {
+		unix.Close(c.udp)
+	}
+	c.udp = -1
+}
 
 // SetReadDeadline is when a Read that waits returns os.ErrDeadlineExceeded.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.f.SetReadDeadline(t) }
 
 // Read waits for a datagram whose checksums are right and returns its payload.
 func (c *Conn) Read(b []byte) (n int, from netip.AddrPort, err error) {
-	packet, beside := make([]byte, 1<<16), make([]byte, 128)
+	packet, beside := c.buf[:], make([]byte, 128)
 	rc, err := c.f.SyscallConn()
 	for err == nil {
 		var oob int
@@ -122,6 +134,11 @@ func (c *Conn) Read(b []byte) (n int, from netip.AddrPort, err error) {
 			return copy(b, payload), from, nil
 		}
 	}
+	c.mu.Lock()
+	if c.closed {
+		err = net.ErrClosed
+	}
+	c.mu.Unlock()
 	return 0, from, fmt.Errorf("dhcp4: %s: %w", c.ifi.Name, err)
 }
 
@@ -181,6 +198,31 @@ func (c *Conn) Broadcast(payload []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("dhcp4: broadcast on %s: %w", c.ifi.Name, err)
+	}
+	return nil
+}
+
+// Unicast sends a message from an address to a server, by the kernel's routes on the
+// device. The error wraps unix.EADDRNOTAVAIL when the kernel does not have the address.
+// Read hears the answer. The socket stays open for it, or the kernel would tell the
+// server that nobody listens.
+func (c *Conn) Unicast(payload []byte, own, server netip.Addr) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closeUDP()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err == nil {
+		c.udp = fd
+		err = unix.BindToDevice(fd, c.ifi.Name)
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: clientPort, Addr: own.As4()})
+	}
+	if err == nil {
+		err = unix.Sendto(fd, payload, 0, &unix.SockaddrInet4{Port: serverPort, Addr: server.As4()})
+	}
+	if err != nil {
+		return fmt.Errorf("dhcp4: from %v to %v on %s: %w", own, server, c.ifi.Name, err)
 	}
 	return nil
 }

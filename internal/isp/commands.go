@@ -28,6 +28,7 @@ var silences = []struct {
 }{
 	{"ra", func(c *Config) *bool { return &c.SilentRA }},
 	{"dhcp6", func(c *Config) *bool { return &c.SilentDHCP }},
+	{"dhcp4", func(c *Config) *bool { return &c.SilentPhone }},
 	{"radius", func(c *Config) *bool { return &c.SilentRADIUS }},
 }
 
@@ -73,8 +74,8 @@ func commands() []command {
 		{"accept", "", "end of reject", none(func(l *Line) error {
 			return l.set.change(func(c *Config) { c.Reject = "" })
 		})},
-		{"silent", "ra|dhcp6|radius|all", "answer nothing", one(func(l *Line, s string) error { return l.silence(s, true) })},
-		{"speak", "ra|dhcp6|radius|all", "end of silent", one(func(l *Line, s string) error { return l.silence(s, false) })},
+		{"silent", "ra|dhcp6|dhcp4|radius|all", "answer nothing", one(func(l *Line, s string) error { return l.silence(s, true) })},
+		{"speak", "ra|dhcp6|dhcp4|radius|all", "end of silent", one(func(l *Line, s string) error { return l.silence(s, false) })},
 		{"reconfigure", "[renew|rebind|info] [unauth]", "send a Reconfigure (RFC 8415 18.3.11) to the last client, without authentication on unauth", (*Line).cmdReconfigure},
 		{"ra-lifetime", "SECONDS", "the router lifetime of RAs, told at once; 0: no default router any more", one(func(l *Line, s string) error {
 			d, err := parseSeconds(s)
@@ -91,6 +92,12 @@ func commands() []command {
 		{"refuse", "STATUS", "give no prefix but this: " + strings.Trim(fmt.Sprint(refusals), "[]"), one((*Line).cmdRefuse)},
 		{"grant", "", "end of refuse", none(func(l *Line) error {
 			return l.set.change(func(c *Config) { c.Refuse = iana.StatusSuccess })
+		})},
+		{"phone", "refuse|grant", "give no address in the telephone network, and take back the one that is given; or give one", one(func(l *Line, s string) error {
+			if s != "refuse" && s != "grant" {
+				return errUsage
+			}
+			return l.set.change(func(c *Config) { c.RefusePhone = s == "refuse" })
 		})},
 		{"fail-over", "", "another DHCPv6 server has the same leases from now on", none(func(l *Line) error {
 			l.dhcp.failOver()

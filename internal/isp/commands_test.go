@@ -42,8 +42,8 @@ func TestCommandErrors(t *testing.T) {
 		"ipv4 1 2":             "usage: ipv4 ADDR",
 		"br 192.0.2.1":         "BR 192.0.2.1: a global IPv6 unicast address is accepted",
 		"accept all":           "usage: accept",
-		"silent":               "usage: silent ra|dhcp6|radius|all",
-		"silent dns":           "usage: silent ra|dhcp6|radius|all",
+		"silent":               "usage: silent ra|dhcp6|dhcp4|radius|all",
+		"silent dns":           "usage: silent ra|dhcp6|dhcp4|radius|all",
 		"reconfigure now":      "usage: reconfigure [renew|rebind|info] [unauth]",
 		"reconfigure":          "dhcp6: no client was given anything yet",
 		"ra-lifetime -1":       `"-1": a number of seconds from 0 to 4294967295 is accepted`,
@@ -139,7 +139,14 @@ func TestCommands(t *testing.T) {
 	if got := auth(); !strings.HasPrefix(got, "Access-Reject User-Name") {
 		t.Errorf("the old name with the new prefix: %s", got)
 	}
-	do("reconfigure rebind unauth", "silent all")
+	do("reconfigure rebind unauth", "silent all", "phone refuse")
+	if !l.set.get().RefusePhone {
+		t.Error("phone refuse")
+	}
+	do("phone grant")
+	if l.set.get().RefusePhone {
+		t.Error("phone grant")
+	}
 	var state struct {
 		Prefix, IPv4, BR string
 		Silent           []string
@@ -149,7 +156,7 @@ func TestCommands(t *testing.T) {
 		Wrong            []struct{ Text string }
 	}
 	mustNot(t, json.Unmarshal([]byte(l.try(t, "state")), &state))
-	if state.Prefix != "2001:db8:77::/56" || state.IPv4 != "192.0.2.77" || strings.Join(state.Silent, " ") != "dhcp6 ra radius" ||
+	if state.Prefix != "2001:db8:77::/56" || state.IPv4 != "192.0.2.77" || strings.Join(state.Silent, " ") != "dhcp4 dhcp6 ra radius" ||
 		state.Lease.Prefix != "2001:db8:77::/56" || state.Lease.Client != "DUID-LL 00:00:5e:00:53:01" || state.Lease.Via != clientAddr.String() ||
 		state.Tunnel.CE != "2001:db8:1234:5600:1111:1111:1111:1111" || state.Counters["radius.accept"] != 2 || len(state.Wrong) == 0 {
 		t.Errorf("state: %+v", state)

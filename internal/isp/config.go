@@ -82,6 +82,13 @@ type Config struct {
 	DNS4     []netip.Addr // by RADIUS
 	NTP      netip.Addr   // by RADIUS
 
+	// The telephone network, which is there with Phone, by DHCPv4.
+	PhoneAddress netip.Prefix   // the router's; the line's end is the other host of the /30
+	PhoneRoutes  []netip.Prefix // that lead there
+	PhoneLease   time.Duration
+	SIP4         []netip.Addr
+	SecondNumber string // a further number, "" for none
+
 	// RA (RFC 4861 6.2.1).
 	RADelay    time.Duration // before the answer to a solicitation
 	RAInterval time.Duration // MaxRtrAdvInterval, 0: only answers
@@ -115,6 +122,8 @@ type Config struct {
 	SilentRA     bool
 	SilentDHCP   bool
 	SilentRADIUS bool
+	SilentPhone  bool
+	RefusePhone  bool // the telephone network has no address for anybody
 }
 
 // Default is a whole line of documentation addresses. The caller adds Device and
@@ -140,6 +149,12 @@ func Default(kind Kind) Config {
 		SNTP:     []netip.Addr{a("2001:db8:0:123::a"), a("2001:db8:0:123::b")},
 		DNS4:     []netip.Addr{a("198.51.100.53"), a("198.51.100.54")},
 		NTP:      a("2001:db8:0:123::c"),
+
+		PhoneAddress: netip.MustParsePrefix("203.0.113.2/30"),
+		PhoneRoutes:  []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25")},
+		PhoneLease:   14400 * time.Second,
+		SIP4:         []netip.Addr{a("203.0.113.129")},
+		SecondNumber: "0312345679",
 
 		RAInterval: 10 * time.Minute,
 		RALifetime: 30 * time.Minute,
@@ -190,11 +205,29 @@ func (c *Config) Check() error {
 	if err := check4("echo host", c.Echo); err != nil {
 		errs = append(errs, err)
 	}
+	if p := c.PhoneAddress; !p.Addr().Is4() || p.Bits() != 30 || !p.Masked().Contains(c.PhoneGateway()) || p.Addr() == p.Masked().Addr() {
+		bad("telephone's address %v: one of the two hosts of an IPv4 /30 is accepted", p)
+	}
+	for _, p := range c.PhoneRoutes {
+		if !p.Addr().Is4() || p != p.Masked() {
+			bad("telephone's route %v: an IPv4 prefix with no bits set behind it is accepted", p)
+		}
+	}
+	for _, a := range c.SIP4 {
+		if err := check4("SIP server", a); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.PhoneLease < time.Second || c.PhoneLease > infinite {
+		bad("telephone's lease of %v: 1 to 4294967295 s are accepted", c.PhoneLease)
+	}
 	if len(c.Terminal) != 6 {
 		bad("terminal MAC %v: 6 bytes are accepted", c.Terminal)
 	}
-	if len(c.Number) > 32 {
-		bad("number %q: at most 32 digits are accepted", c.Number)
+	for _, n := range []string{c.Number, c.SecondNumber} {
+		if len(n) > 32 {
+			bad("number %q: at most 32 digits are accepted", n)
+		}
 	}
 	for _, name := range append([]string{c.Domain, c.Host}, c.Domains...) {
 		if _, err := wireName(name); err != nil {
@@ -222,6 +255,17 @@ func (c *Config) Check() error {
 		bad("DHCPv6 source port %d: 1 to 65535 are accepted", c.DHCPSourcePort)
 	}
 	return errors.Join(errs...)
+}
+
+// PhoneGateway is the line's own address in the telephone network: the host beside
+// PhoneAddress.
+func (c *Config) PhoneGateway() netip.Addr {
+	if !c.PhoneAddress.Addr().Is4() {
+		return netip.Addr{}
+	}
+	b := c.PhoneAddress.Addr().As4()
+	b[3] ^= 3
+	return netip.AddrFrom4(b)
 }
 
 // infinite is the lifetime that never ends (RFC 8415 7.7), in wire seconds.

@@ -1,12 +1,14 @@
 // Package isp is the carrier's end of a line: router advertisements, a DHCPv6
 // server that delegates a prefix (RFC 8415), the RADIUS server that hands out
 // the line's IPv4 address, and the BR, which carries it in IPv4-in-IPv6 packets
-// (RFC 2473). One process, one network namespace, one subscriber.
+// (RFC 2473), and the DHCPv4 server of the telephone network (RFC 2131). One process, one
+// network namespace, one subscriber.
 //
 //	          device                 lo
-//	CE ──────── fe80::1   RADIUS, BR, an IPv4 host "behind" the BR
+//	CE ──────── fe80::1   RADIUS, BR, an IPv4 host "behind" the BR, a SIP server
 //	     RS/RA ► advertiser
 //	    DHCPv6 ► dhcpServer ──► route of the delegated prefix
+//	    DHCPv4 ► phoneServer
 //	    RADIUS ► radiusServer ─► br: ip6tnl, route of the IPv4 address
 //
 // A Recording plays a captured line back instead.

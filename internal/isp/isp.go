@@ -21,6 +21,7 @@ type Line struct {
 	ra     *advertiser
 	dhcp   *dhcpServer
 	radius *radiusServer
+	phone  *phoneServer // nil without a telephone network
 	br     *br
 	since  time.Time
 	quit   context.CancelFunc // set by Run
@@ -42,6 +43,7 @@ type Network struct {
 	RA     RAConn
 	DHCP   PacketConn // where clients send to, from the router's link-local address
 	RADIUS PacketConn
+	Phone  PacketConn // of DHCPv4, nil for none
 	Kernel System
 }
 
@@ -108,7 +110,22 @@ func Open(c Config, j *Journal, seed [32]byte) (_ *Line, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(c, j, seed, Network{MAC: ifi.HardwareAddr, RA: raw, DHCP: udp, RADIUS: auth, Kernel: k}), nil
+	conns = append(conns, auth)
+	n := Network{MAC: ifi.HardwareAddr, RA: raw, DHCP: udp, RADIUS: auth, Kernel: k}
+	if c.Phone && c.Recording == nil {
+		if err := k.AddNetwork(netip.PrefixFrom(c.PhoneGateway(), c.PhoneAddress.Bits())); err != nil {
+			return nil, err
+		}
+		for _, a := range c.SIP4 {
+			if err := k.AddLocal(a); err != nil {
+				return nil, err
+			}
+		}
+		if n.Phone, err = listenPhone(ifi); err != nil {
+			return nil, err
+		}
+	}
+	return New(c, j, seed, n), nil
 }
 
 // New returns a line on a network of the caller's, which does nothing before
@@ -121,6 +138,9 @@ func New(c Config, j *Journal, seed [32]byte, n Network) *Line {
 	var second [32]byte
 	src.Read(second[:])
 	l.dhcp = newDHCPServer(l.set, j, n.DHCP, n.Kernel, n.MAC, rand.New(rand.NewChaCha8(second)))
+	if n.Phone != nil {
+		l.phone = &phoneServer{set: l.set, j: j, conn: n.Phone}
+	}
 	l.br = &br{j: j}
 	if !c.NoBR {
 		l.br.kernel = n.Kernel
@@ -174,6 +194,9 @@ func (l *Line) Run(ctx context.Context, socket string) error {
 			})
 		},
 	}
+	if l.phone != nil {
+		parts = append(parts, l.phone.run)
+	}
 	if socket != "" {
 		parts = append(parts, func(ctx context.Context) error { return control.Serve(ctx, socket, l.Command) })
 	}
@@ -209,6 +232,7 @@ type State struct {
 	Silent   []string          `json:"silent"`
 	RA       int64             `json:"ra_lifetime"` // seconds
 	Lease    *LeaseState       `json:"lease"`
+	Phone    *PhoneState       `json:"phone"`
 	Tunnel   *BRState          `json:"tunnel"`
 	Counters map[string]uint64 `json:"counters"`
 	Wrong    []Event           `json:"wrong"` // the last ones, the latest at the end
@@ -225,6 +249,9 @@ func (l *Line) State() State {
 		RA:    int64(c.RALifetime / time.Second),
 		Lease: l.dhcp.delegated(), Tunnel: l.br.state(),
 		Counters: counts, Wrong: wrong,
+	}
+	if l.phone != nil {
+		s.Phone = l.phone.lease()
 	}
 	for _, p := range silences {
 		if *p.field(&c) {

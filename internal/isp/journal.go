@@ -17,6 +17,7 @@ const (
 	partLine   = "line"
 	partRA     = "ra"
 	partDHCP   = "dhcp6"
+	partPhone  = "dhcp4"
 	partRADIUS = "radius"
 	partBR     = "br"
 )
@@ -31,7 +32,7 @@ const (
 // Event is one thing that the line saw or did.
 type Event struct {
 	Time time.Time `json:"time"`
-	Part string    `json:"part"`  // line, ra, dhcp6, radius or br
+	Part string    `json:"part"`  // line, ra, dhcp6, dhcp4, radius or br
 	Kind string    `json:"event"` // a fixed word, for example "solicit"
 	Text string    `json:"text"`  // one line
 	// Wrong: the other side did something that the line's rules forbid.

@@ -209,6 +209,13 @@ func (k *Kernel) AddLocal(a netip.Addr) error {
 	return k.addAddress(k.lo, netip.PrefixFrom(a, a.BitLen()))
 }
 
+// AddNetwork gives the carrier an address and its network on the device, for good.
+func (k *Kernel) AddNetwork(p netip.Prefix) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.addAddress(k.dev, p)
+}
+
 // isGone: what was to be removed had gone already, with its device perhaps.
 func isGone(err error) bool {
 	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL)

@@ -238,7 +238,7 @@ func TestLine(t *testing.T) {
 	}
 
 	// Set down and up: the kernel forgot, the line did not.
-	const running = "lo up=true\n  2001:db8:0:1812::1/128\nisp0 up=true\n  fe80::1/64\n  2001:db8:1234:5600::/56 via fe80::5301"
+	const running = "lo up=true\n  203.0.113.129/32\n  2001:db8:0:1812::1/128\nisp0 up=true\n  203.0.113.1/30\n  fe80::1/64\n  2001:db8:1234:5600::/56 via fe80::5301"
 	if diff := cmp.Diff(running, ours(t, isp)); diff != "" {
 		t.Errorf("kernel (-want +got):\n%s", diff)
 	}

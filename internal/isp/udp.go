@@ -77,6 +77,22 @@ func (c *dhcpConn) Close() error {
 	return err
 }
 
+// listenPhone opens UDP port 67 on the device.
+func listenPhone(ifi *net.Interface) (PacketConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		var err error
+		if e := rc.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), ifi.Name) }); e != nil {
+			return e
+		}
+		return err
+	}}
+	pc, err := lc.ListenPacket(context.Background(), "udp4", "0.0.0.0:67")
+	if err != nil {
+		return nil, fmt.Errorf("dhcp4: UDP port 67 on %s: %w", ifi.Name, err)
+	}
+	return udpConn{pc.(*net.UDPConn)}, nil
+}
+
 // udpConn is a plain UDP socket.
 type udpConn struct{ *net.UDPConn }
 

@@ -199,7 +199,8 @@ func (a *Applier) prepareDevice() error {
 
 // Apply makes the system look like st. One thing that fails does not keep the
 // others from being done; all errors are joined, and the next Apply tries
-// again. A *NoTunnelError is among them on a kernel without ip6_tunnel.
+// again. A *NoTunnelError is among them on a kernel without ip6_tunnel, and a
+// *state.PhoneError for what fails at the telephone network.
 func (a *Applier) Apply(st state.State) error {
 	var errs problems
 	wan, err := a.nl.link(a.opt.Device)
@@ -336,7 +337,7 @@ func (a *Applier) addAddresses(want []wantAddress, have *actual) error {
 		}
 		if err != nil {
 			a.made.Addresses = remove(a.made.Addresses, c.address)
-			errs.addf("add address %s dev %s: %w", c.Prefix, a.name(c.Index), err)
+			errs.add(a.blame(c.Index, c.Prefix, fmt.Errorf("kernel: add address %s dev %s: %w", c.Prefix, a.name(c.Index), err)))
 			continue
 		}
 		a.log.Debug("address added", "address", c.Prefix, "device", a.name(c.Index))
@@ -358,7 +359,7 @@ func (a *Applier) removeAddresses(want []wantAddress, have *actual, errs *proble
 				}
 			}
 			if err := a.nl.deleteAddress(m); err != nil && !gone(err) {
-				errs.addf("remove address %s dev %s: %w", m.Prefix, a.name(m.Index), err)
+				errs.add(a.blame(m.Index, m.Prefix, fmt.Errorf("kernel: remove address %s dev %s: %w", m.Prefix, a.name(m.Index), err)))
 				continue
 			}
 			a.log.Debug("address removed", "address", m.Prefix, "device", a.name(m.Index))
@@ -402,7 +403,7 @@ func (a *Applier) addRoutes(want []route, have *actual) error {
 			if errors.Is(err, unix.EEXIST) {
 				err = fmt.Errorf("%w (another route has this destination and metric %d: choose another metric)", err, c.Metric)
 			}
-			errs.addf("add route %s: %w", a.describe(c.route), err)
+			errs.add(a.blame(c.Index, c.Dst, fmt.Errorf("kernel: add route %s: %w", a.describe(c.route), err)))
 			continue
 		}
 		a.log.Debug("route added", "route", a.describe(c.route))
@@ -421,13 +422,21 @@ func (a *Applier) removeRoutes(want []route, have *actual, errs *problems) {
 				continue
 			}
 			if err := a.nl.deleteRoute(m); err != nil && !gone(err) {
-				errs.addf("remove route %s: %w", a.describe(m), err)
+				errs.add(a.blame(m.Index, m.Dst, fmt.Errorf("kernel: remove route %s: %w", a.describe(m), err)))
 				continue
 			}
 			a.log.Debug("route removed", "route", a.describe(m))
 		}
 		a.made.Routes = remove(a.made.Routes, m)
 	}
+}
+
+// blame tells the errors of State.Phone, which alone has IPv4 on the WAN, from the line's.
+func (a *Applier) blame(index int, p netip.Prefix, err error) error {
+	if p.Addr().Is4() && index == a.made.Device {
+		return &state.PhoneError{Err: err}
+	}
+	return err
 }
 
 // ensureTunnel returns the tunnel device, which it makes if there is none and t

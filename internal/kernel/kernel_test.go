@@ -80,6 +80,42 @@ func TestPrefix(t *testing.T) {
 	})
 }
 
+func TestPhone(t *testing.T) {
+	newNamespace(t)
+	a := newApplier(t, options(t))
+	st := with(lineState(), func(s *state.State) { s.Prefix, s.OwnAddresses = nil, nil })
+	joined := func(address string, routes ...state.Route) state.State {
+		return with(st, func(s *state.State) { s.Phone = &state.Phone{Address: prefix(address), Routes: routes} })
+	}
+	via := state.Route{Prefix: prefix("203.0.113.0/24"), Via: addr("198.51.100.1")}
+	golden(t, a, []step{
+		{"joined, and no lease yet", with(st, func(s *state.State) { s.Phone = &state.Phone{} })},
+		{"a lease", joined("198.51.100.2/30", via, state.Route{Prefix: prefix("192.0.2.128/25")})},
+		{"a route less", joined("198.51.100.2/30", via)},
+		{"another address", joined("198.51.100.6/30", state.Route{Prefix: via.Prefix, Via: addr("198.51.100.5")})},
+		{"none any more", st},
+	})
+}
+
+// What fails at the telephone network is told apart, and keeps nothing else from being
+// done.
+func TestPhoneError(t *testing.T) {
+	newNamespace(t)
+	a := newApplier(t, options(t))
+	run(t, "ip route add 203.0.113.0/24 dev lan")
+	st := with(lineState(), func(s *state.State) {
+		s.Phone = &state.Phone{Address: prefix("198.51.100.2/30"), Routes: []state.Route{
+			{Prefix: prefix("203.0.113.0/24"), Via: addr("198.51.100.1")},
+			{Prefix: prefix("192.0.2.0/24"), Via: addr("198.51.100.77")}, // no neighbour
+		}}
+	})
+	line, phone := state.SplitPhone(a.Apply(st))
+	if line != nil || !errors.Is(phone, unix.EEXIST) || !errors.Is(phone, unix.ENETUNREACH) {
+		t.Errorf("of the line: %v, of the telephone: %v", line, phone)
+	}
+	mustContain(t, "routes", picture(t), "default via fe80::1 dev wan")
+}
+
 func TestMetricAndNoDefaultRoute(t *testing.T) {
 	newNamespace(t)
 	o := options(t)

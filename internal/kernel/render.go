@@ -77,6 +77,13 @@ func (t targets) render(st state.State) wanted {
 	} else if len(st.WAN.Addresses)+len(st.WAN.Routers)+len(st.WAN.Routes) > 0 {
 		w.errs.addf("device %s: %w", t.opt.Device, unix.ENODEV)
 	}
+	if p := st.Phone; p != nil && p.Address.IsValid() && t.wan != 0 {
+		// The kernel makes the route to the address's own network.
+		w.addresses = append(w.addresses, wantAddress{address: address{t.wan, p.Address}, preferred: infinite, valid: infinite})
+		for _, r := range p.Routes {
+			w.routes = append(w.routes, route{Index: t.wan, Dst: r.Prefix, Via: r.Via, Metric: t.opt.Metric})
+		}
+	}
 	if p := st.Prefix; p != nil && p.Prefix.IsValid() && !state.Expired(p.Valid, t.now) {
 		t.prefix(&w, *p)
 	}

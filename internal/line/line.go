@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/link"
 	"sofutobanku/internal/ra"
@@ -28,6 +29,11 @@ const (
 	ErrDADFailed = "DAD_FAILED" // the link-local address is a duplicate
 	ErrNoRA      = "NO_RA"      // no router advertised itself
 	ErrNoPrefix  = "NO_PREFIX"  // no prefix was delegated or advertised
+
+	// Of the telephone network alone, see state.Phone.
+	ErrPhoneSilent   = "PHONE_SILENT"   // no DHCPv4 server answers
+	ErrPhoneRefused  = "PHONE_REFUSED"  // it gives no address
+	ErrPhoneConflict = "PHONE_CONFLICT" // somebody else has the address that it gives
 )
 
 // Carrier is what a session must know of the carrier.
@@ -64,6 +70,9 @@ type Config struct {
 	// EchoTarget proves the path through the tunnel; invalid takes what the
 	// carrier names.
 	EchoTarget netip.Addr
+	// Phone tells by what DHCPv6 said, nil before it said anything, whether the line's
+	// telephone network is to be joined. Nil never joins it.
+	Phone func(*dhcp6.Info) bool
 }
 
 // Grant is what an authentication gave.
@@ -93,9 +102,10 @@ type Echo struct {
 // Wants is the work that the present inputs ask for. It is a value to compare:
 // what is wanted and not running is started, what runs and is not wanted ends.
 type Wants struct {
-	DHCP dhcp6.Mode
-	Ask  *Question
-	Echo *Echo
+	DHCP  dhcp6.Mode
+	Phone bool // an address of the telephone network
+	Ask   *Question
+	Echo  *Echo
 }
 
 // Session is one line. It is not safe for concurrent use.
@@ -113,10 +123,15 @@ type Session struct {
 	grant    *Grant
 	granted  Question // what grant answered
 	askError *state.Error
+
+	joined bool // the telephone network is to be joined
+	phone  dhcp4.Event
 }
 
 // New returns the session of a line of which nothing is known yet.
-func New(cfg Config) *Session { return &Session{cfg: cfg} }
+func New(cfg Config) *Session {
+	return &Session{cfg: cfg, joined: cfg.Phone != nil && cfg.Phone(nil)}
+}
 
 // Link takes the WAN device's new state. What is known of the line outlives a
 // lost carrier, to be verified when it returns.
@@ -144,7 +159,15 @@ func (s *Session) RA(info ra.Info) {
 func (s *Session) DHCP(ev dhcp6.Event) {
 	s.dhcp = ev
 	s.forget()
+	// What was once told holds until something else is: a line without IPv6 may have a
+	// telephone.
+	if ev.Info != nil && s.cfg.Phone != nil {
+		s.joined = s.cfg.Phone(ev.Info)
+	}
 }
+
+// Phone takes the DHCPv4 client's whole present picture.
+func (s *Session) Phone(ev dhcp4.Event) { s.phone = ev }
 
 // forget drops the grant of a prefix that ended without a successor: the line may
 // come back as another one.
@@ -186,7 +209,9 @@ func (s *Session) Renew() {
 
 // Restart forgets all that was learned but the state of the device.
 func (s *Session) Restart() {
-	*s = Session{cfg: s.cfg, link: s.link, wasUp: s.wasUp, round: s.round + 1}
+	link, wasUp, round := s.link, s.wasUp, s.round+1
+	*s = *New(s.cfg)
+	s.link, s.wasUp, s.round = link, wasUp, round
 }
 
 func (s *Session) asks(q Question) bool {
@@ -263,7 +288,7 @@ func (s *Session) question() *Question {
 
 // Wants is the work to do now.
 func (s *Session) Wants() Wants {
-	w := Wants{DHCP: s.dhcpMode(), Ask: s.question()}
+	w := Wants{DHCP: s.dhcpMode(), Phone: s.joined, Ask: s.question()}
 	st := s.State()
 	if t := st.Tunnel; t != nil && st.Phase == state.Up {
 		target := s.cfg.EchoTarget
@@ -289,7 +314,7 @@ func (s *Session) dhcpMode() dhcp6.Mode {
 
 // State is the present picture of the line.
 func (s *Session) State() state.State {
-	st := state.State{Phase: state.Starting, WAN: s.wan(), Error: s.err()}
+	st := state.State{Phase: state.Starting, WAN: s.wan(), Error: s.err(), Phone: s.phoneState()}
 	p, onWAN, ok := s.prefix()
 	if ok {
 		st.Phase = state.IPv6

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/link"
 	"sofutobanku/internal/ra"
@@ -395,5 +396,68 @@ func TestStatesAreNotShared(t *testing.T) {
 	s.dhcp.Info.DNS[0] = netip.MustParseAddr("2001:db8::bad")
 	if st.WAN.DNS[0] != dns {
 		t.Error("a State shares its DNS servers with the session")
+	}
+}
+
+func TestPhone(t *testing.T) {
+	number := func(i *dhcp6.Info) bool { return i != nil && len(i.SIP) > 0 }
+	never := func(*dhcp6.Info) bool { return false }
+	always := func(*dhcp6.Info) bool { return true }
+	told := lease(first)
+	told.Info.SIP = []netip.Addr{netip.MustParseAddr("2001:db8::5060")}
+	network := netip.MustParsePrefix("203.0.113.0/24")
+	via := netip.MustParseAddr("198.51.100.1")
+	granted := dhcp4.Event{Lease: &dhcp4.Lease{Address: netip.MustParsePrefix("198.51.100.2/30"), Routes: []dhcp4.Route{{Prefix: network, Via: via}}}}
+	failed := func(code string) dhcp4.Event { return dhcp4.Event{Err: &dhcp4.Error{Code: code, Text: "why"}} }
+	code := func(c string) func(*state.Phone) bool {
+		return func(p *state.Phone) bool { return p != nil && p.Error != nil && p.Error.Code == c }
+	}
+	none := func(p *state.Phone) bool { return p == nil }
+	for _, test := range []struct {
+		name   string
+		joins  func(*dhcp6.Info) bool
+		events func(s *Session)
+		wanted bool
+		is     func(*state.Phone) bool
+	}{
+		{"nothing told yet", number, func(*Session) {}, false, none},
+		{"always", always, func(*Session) {}, true, func(p *state.Phone) bool { return p != nil && !p.Address.IsValid() && p.Error == nil }},
+		{"no number", number, func(s *Session) { s.DHCP(lease(first)) }, false, none},
+		{"not configured", nil, func(s *Session) { s.DHCP(told) }, false, none},
+		{"never, though there is a number", never, func(s *Session) { s.DHCP(told) }, false, none},
+		{"a number", number, func(s *Session) { s.DHCP(told) }, true, func(p *state.Phone) bool { return p != nil }},
+		{"IPv6 is lost", number, func(s *Session) { s.DHCP(told); s.Phone(granted); s.DHCP(dhcp6.Event{}) }, true, func(p *state.Phone) bool {
+			return p.Address == granted.Lease.Address && slices.Equal(p.Routes, []state.Route{{Prefix: network, Via: via}}) && p.Error == nil
+		}},
+		{"the number is lost", number, func(s *Session) { s.DHCP(told); s.Phone(granted); s.DHCP(lease(first)) }, false, none},
+		{"restarted", number, func(s *Session) { s.DHCP(told); s.Phone(granted); s.Restart() }, false, none},
+		{"silence", always, func(s *Session) { s.Phone(failed(dhcp4.NoAnswer)) }, true, code(ErrPhoneSilent)},
+		{"over", always, func(s *Session) { s.Phone(failed(dhcp4.Expired)) }, true, code(ErrPhoneSilent)},
+		{"refused", always, func(s *Session) { s.Phone(failed(dhcp4.Refused)) }, true, code(ErrPhoneRefused)},
+		{"somebody has it", always, func(s *Session) { s.Phone(failed(dhcp4.Conflict)) }, true, code(ErrPhoneConflict)},
+		{"no link", always, func(s *Session) { s.Phone(failed(dhcp4.NoAnswer)); s.Link(link.State{Exists: true}) }, true, func(p *state.Phone) bool { return p.Error == nil }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := New(Config{Device: "wan0", Carrier: fixed{}, TTL: 64, EncapLimit: -1, Phone: test.joins})
+			s.Link(upLink)
+			test.events(s)
+			if got := s.Wants().Phone; got != test.wanted {
+				t.Errorf("wanted: %v", got)
+			}
+			st := s.State()
+			if !test.is(st.Phone) {
+				t.Errorf("%+v", st.Phone)
+			}
+			if st.Error != nil && st.Error.Code != ErrNoCarrier {
+				t.Errorf("the line's error: %+v", st.Error)
+			}
+		})
+	}
+	// Whatever becomes of the telephone, the line stays as it is.
+	s := up(t)
+	s.cfg.Phone, s.joined = always, true
+	s.Phone(failed(dhcp4.NoAnswer))
+	if st := s.State(); st.Phase != state.Up || st.Error != nil || s.Wants().Echo == nil {
+		t.Errorf("%+v", st)
 	}
 }

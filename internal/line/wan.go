@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/ra"
 	"sofutobanku/internal/state"
 )
@@ -46,6 +47,32 @@ func (s *Session) wan() state.WAN {
 		w.Domains = appendNew(w.Domains, d.Name)
 	}
 	return w
+}
+
+// phoneState is the telephone network, nil where it is not joined.
+func (s *Session) phoneState() *state.Phone {
+	if !s.joined {
+		return nil
+	}
+	p := &state.Phone{}
+	if l := s.phone.Lease; l != nil {
+		p.Address = l.Address
+		for _, r := range l.Routes {
+			p.Routes = append(p.Routes, state.Route{Prefix: r.Prefix, Via: r.Via})
+		}
+	}
+	e := s.phone.Err
+	if e == nil || !s.link.Up {
+		return p
+	}
+	p.Error = &state.Error{Code: ErrPhoneSilent, Text: fmt.Sprintf("no DHCPv4 server of the telephone network answers on %s (%s): check that the contract has telephone service, or set option phone to 0", s.cfg.Device, e.Text)}
+	switch e.Code {
+	case dhcp4.Refused:
+		p.Error = &state.Error{Code: ErrPhoneRefused, Text: e.Text + ": a telephone gateway that was there before may still hold the address"}
+	case dhcp4.Conflict:
+		p.Error = &state.Error{Code: ErrPhoneConflict, Text: e.Text + ": disconnect the other telephone gateway"}
+	}
+	return p
 }
 
 func appendNew[T comparable](list []T, v T) []T {

@@ -33,6 +33,11 @@ func advertised(routers, each int, until time.Time) (wan state.WAN) {
 func TestMostThatRoutersCanAdvertise(t *testing.T) {
 	now := time.Now()
 	st := state.State{Phase: state.Up, WAN: advertised(16, 16, now.Add(0xfffffffe*time.Second))}
+	// And as many routes as package dhcp4 takes.
+	st.Phone = &state.Phone{Address: netip.MustParsePrefix("198.51.100.242/30")}
+	for n := range 64 {
+		st.Phone.Routes = append(st.Phone.Routes, state.Route{Prefix: netip.MustParsePrefix(fmt.Sprintf("203.113.113.%d/32", 100+n)), Via: netip.MustParseAddr("198.51.100.241")})
+	}
 	for _, extend := range []bool{false, true} {
 		a := New(Options{Interface: "wan", SourceFilter: true, ExtendPrefix: extend})
 		v := a.opt.render(st, now)

@@ -349,6 +349,16 @@ func (a *Applier) update(v *view, now time.Time) update {
 		preferred, valid := p.seconds(now)
 		u.IP6Prefix = append(u.IP6Prefix, fmt.Sprintf("%s,%d,%d", p.prefix, preferred, valid))
 	}
+	if v.phone.IsValid() {
+		u.IPAddr = []ipAddr{{IPAddr: v.phone.Addr(), Mask: mask(v.phone)}}
+	}
+	for _, r := range v.routes4 {
+		out := ipRoute{Target: r.Prefix.Addr(), Netmask: mask(r.Prefix), Metric: a.opt.Metric}
+		if r.Via.IsValid() {
+			out.Gateway = &r.Via
+		}
+		u.Routes = append(u.Routes, out)
+	}
 	for _, r := range v.routes {
 		out := ipRoute{Target: r.target.Addr(), Netmask: mask(r.target), Metric: r.metric, Valid: seconds(r.until, now)}
 		if r.via.IsValid() {

@@ -36,6 +36,8 @@ type view struct {
 	addresses []lifetime
 	prefixes  []lifetime
 	routes    []route
+	phone     netip.Prefix // the telephone network's address, invalid for none
+	routes4   []state.Route
 	dns       []netip.Addr
 	search    []string
 }
@@ -70,6 +72,8 @@ func (v *view) within(w *view) bool {
 		!slices.ContainsFunc(v.routes, func(r route) bool {
 			return !slices.ContainsFunc(w.routes, func(x route) bool { return x.routeKey == r.routeKey })
 		}) &&
+		(!v.phone.IsValid() || v.phone == w.phone) &&
+		!slices.ContainsFunc(v.routes4, func(r state.Route) bool { return !slices.Contains(w.routes4, r) }) &&
 		slices.Equal(v.dns, w.dns) && slices.Equal(v.search, w.search)
 }
 
@@ -133,6 +137,10 @@ func (o *Options) render(st state.State, now time.Time) *view {
 	}
 	if t := st.Tunnel; t != nil {
 		sources = append(sources, netip.PrefixFrom(t.Local, t.Local.BitLen()))
+	}
+	if p := st.Phone; p != nil && p.Address.IsValid() {
+		// It needs no IPv6, and IPv6 does not need it.
+		v.up, v.phone, v.routes4 = true, p.Address, p.Routes
 	}
 	if !v.up {
 		return &view{}

@@ -288,6 +288,10 @@ func RequestedOptions() []dhcpv6.OptionCode {
 	}
 }
 
+// RequestedOptionsDHCPv4 are those that a telephone terminal asks for by DHCPv4: mask,
+// router, SIP servers, classless routes, and NTT's own information.
+func RequestedOptionsDHCPv4() []byte { return []byte{1, 3, 120, 121, 125} }
+
 // VendorClass is the DHCPv6 option 16 by which a telephone terminal asks for
 // NTT's information; mac is the terminal's.
 func VendorClass(mac net.HardwareAddr) dhcpv6.Option {

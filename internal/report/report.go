@@ -191,7 +191,13 @@ func (r *writer) status(s *status.Status) *status.Status {
 		}
 	}
 	if p := s.Phone; p != nil {
-		out.Phone = &status.Phone{Domain: r.words(p.Domain), SIP: r.addrs(p.SIP)}
+		out.Phone = &status.Phone{Domain: r.words(p.Domain), SIP: r.addrs(p.SIP), SIP4: r.addrs(p.SIP4), DSCP: p.DSCP}
+		if p.Address != nil {
+			out.Phone.Address = new(netip.PrefixFrom(r.Addr(p.Address.Addr()), p.Address.Bits()))
+		}
+		if p.Error != nil {
+			out.Phone.Error = &status.Error{Code: p.Error.Code, Text: r.words(p.Error.Text)}
+		}
 		for _, number := range p.Numbers {
 			out.Phone.Numbers = append(out.Phone.Numbers, r.Number(number))
 		}

@@ -52,6 +52,16 @@ type State struct {
 
 	// Auth is what the authentication said, nil before its first answer.
 	Auth *Auth
+
+	// Phone is the telephone network on the WAN, nil where it is not joined.
+	Phone *Phone
+}
+
+// Phone is an IPv4 network beside the line's own, which telephones use.
+type Phone struct {
+	Address netip.Prefix // on the WAN device, invalid before there is one
+	Routes  []Route      // IPv4; never a default route
+	Error   *Error       // what is wrong with it, and with nothing else
 }
 
 // Error is what keeps a line from being up, in words for a person.
@@ -73,6 +83,28 @@ func ErrorOf(err error) Error {
 		return Error{e.Code(), e.Error()}
 	}
 	return Error{ErrApply, err.Error()}
+}
+
+// PhoneError is what an applier failed with at State.Phone alone. It is no reason to
+// call the line anything but up.
+type PhoneError struct{ Err error }
+
+func (e *PhoneError) Error() string { return e.Err.Error() }
+func (e *PhoneError) Unwrap() error { return e.Err }
+
+// SplitPhone takes the PhoneErrors out of joined errors.
+func SplitPhone(err error) (line, phone error) {
+	switch e := err.(type) {
+	case *PhoneError:
+		return nil, err
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			l, p := SplitPhone(part)
+			line, phone = errors.Join(line, l), errors.Join(phone, p)
+		}
+		return line, phone
+	}
+	return err, nil
 }
 
 // WAN is the uplink itself.

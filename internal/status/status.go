@@ -96,11 +96,16 @@ type Attribute struct {
 	Value string `json:"value"`
 }
 
-// Phone is what the line says of its telephone service.
+// Phone is what the line says of its telephone service, by DHCPv6 and, where the
+// telephone network is joined, by DHCPv4.
 type Phone struct {
-	Numbers []string     `json:"numbers"`
-	Domain  string       `json:"domain"`
-	SIP     []netip.Addr `json:"sip"`
+	Numbers []string      `json:"numbers"` // the main one first
+	Domain  string        `json:"domain"`
+	SIP     []netip.Addr  `json:"sip"`     // servers, by IPv6
+	SIP4    []netip.Addr  `json:"sip4"`    // servers, by IPv4
+	Address *netip.Prefix `json:"address"` // of this router there, null without one
+	DSCP    int           `json:"dscp"`    // that its packets are expected to bear
+	Error   *Error        `json:"error"`   // of this alone, null when there is none
 }
 
 // Event is a moment of the line's life.

@@ -60,7 +60,11 @@ func upStatus() Status {
 	echo := 21.25
 	s.Interface, s.Since = "wan", at(-3700)
 	s.Tunnel.Device, s.Tunnel.EchoMS = "wan-4", &echo
-	s.Phone = &Phone{Numbers: []string{"0312345678"}, Domain: "example.ne.jp", SIP: []netip.Addr{}}
+	address := netip.MustParsePrefix("198.51.100.2/30")
+	s.Phone = &Phone{
+		Numbers: []string{"0312345678"}, Domain: "example.ne.jp", SIP: []netip.Addr{}, SIP4: []netip.Addr{netip.MustParseAddr("203.0.113.5")},
+		Address: &address, DSCP: 32, Error: &Error{Code: "PHONE_SILENT", Text: "no DHCPv4 server answers"},
+	}
 	s.Counters = map[string]uint64{"ra.drop.hop-limit": 3, "ra.received.advertisement": 7}
 	s.Events = []Event{{MS: 0, Name: "link-up"}, {MS: 12.5, Name: "advertise", Detail: "from fe80::1"}}
 	s.MS = 3_700_000

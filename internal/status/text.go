@@ -52,6 +52,12 @@ func (s Status) WriteText(w io.Writer, now time.Time, colour bool) error {
 	}
 	if p := s.Phone; p != nil {
 		row("phone", "%s%s", strings.Join(p.Numbers, ", "), ifSet(" at %v", p.Domain))
+		if p.Address != nil {
+			row("", "%v, SIP %s, DSCP %d", p.Address, strings.Join(texts(p.SIP4), ", "), p.DSCP)
+		}
+		if p.Error != nil {
+			row("phone error", "%s: %s", p.Error.Code, p.Error.Text)
+		}
 	}
 	for _, list := range []struct {
 		name   string

@@ -31,7 +31,7 @@ proto_sofutobanku_init_config() {
 	proto_config_add_string username iid auth_iid manufacturer model hwrev
 	proto_config_add_string vsa_packing chap_ident mac_format
 	proto_config_add_string require_message_authenticator send_message_authenticator
-	proto_config_add_string sourcefilter extendprefix zone ip4table
+	proto_config_add_string sourcefilter extendprefix zone ip4table phone phone_dscp
 }
 
 proto_sofutobanku_setup() {

@@ -202,6 +202,13 @@ return network.registerProtocol(PROTO, {
 		text('auth_interval', _('Ask RADIUS again after'),
 			_('Seconds, 60 to 31536000; 0 is never.'), sofu.accept.number(60, 31536000, '0'), '86400');
 
+		add('advanced', form.ListValue, 'phone', _('Telephone network'),
+			_('Where the router takes an address for a telephone of its own, as Asterisk is one.'));
+		o.value('', _('when the line tells a telephone number'));
+		o.value('1', _('always'));
+		o.value('0', _('never'));
+		text('phone_dscp', _('DSCP of the telephone'), _('Only told to the telephone.'), sofu.accept.number(0, 63), '32');
+
 		begin('_dhcpv6', _('Change what DHCPv6 sends'));
 		text('clientid', _('DHCPv6 client identifier'),
 			_('The DUID in hex. The line gives no prefix to another kind than DUID-LL.'),

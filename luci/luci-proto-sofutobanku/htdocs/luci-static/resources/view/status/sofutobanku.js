@@ -217,7 +217,9 @@ function renderPhone(doc, panel) {
 		rows([
 			[ _('Numbers'), doc.phone.numbers.map(number) ],
 			[ _('Domain'), doc.phone.domain ],
-			[ _('SIP servers'), doc.phone.sip.join(', ') ]
+			[ _('SIP servers'), [ ...doc.phone.sip4 || [], ...doc.phone.sip ].join(', ') ],
+			[ _('Address'), doc.phone.address ],
+			[ _('Error'), doc.phone.error && '%s: %s'.format(doc.phone.error.code, doc.phone.error.text) ]
 		])
 	]);
 }
