@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/md5"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
@@ -20,7 +23,9 @@ import (
 	"sofutobanku/internal/daemon"
 	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/hgw"
 	"sofutobanku/internal/hook"
+	"sofutobanku/internal/l2fwd"
 	"sofutobanku/internal/line"
 	"sofutobanku/internal/ntt"
 	"sofutobanku/internal/ra"
@@ -43,10 +48,12 @@ type softbankLine struct {
 	iface     string
 	common    config.Common
 	options   softbank.Options
-	inSolicit bool   // NTT's vendor class goes into Solicit too
-	phone     string // option phone: auto, 0 or 1
-	dscp      int    // of the telephone's packets
-	stateDir  string // "" for none
+	inSolicit bool             // NTT's vendor class goes into Solicit too
+	phone     string           // option phone: auto, 0 or 1
+	dscp      int              // of the telephone's packets
+	hgwDevice string           // option hgw_device: the port to a home gateway, "" for none
+	hgwMAC    net.HardwareAddr // option hgw_mac, nil to learn it
+	stateDir  string           // "" for none
 	counters  counters.Set
 	log       *slog.Logger
 	rand      func() *rand.Rand // a new independent source for each client
@@ -75,18 +82,28 @@ func newLine(section *config.Section, device, stateDir string, log *slog.Logger)
 	l.inSolicit = section.Bool("solicit_vendor_class", false)
 	l.phone = section.Enum("phone", "auto", "auto", "0", "1")
 	l.dscp = section.Int("phone_dscp", 32, 0, 63)
+	l.hgwDevice = section.Device("hgw_device")
+	l.hgwMAC = section.MAC("hgw_mac")
+	switch {
+	case l.hgwDevice == "":
+	case l.hgwDevice == l.common.Device:
+		section.Invalid("hgw_device", "the device of a port to the home gateway, another than the WAN's")
+	case l.phone == "1":
+		// The telephone network has one address, and knows one MAC address.
+		section.Invalid("phone", "0 or auto beside hgw_device: either this router or the home gateway has the telephone line")
+	}
 	return l, section.Err()
 }
 
-// daemonConfig is all of a daemon's configuration but its names, applier and
-// OnEvent.
+// daemonConfig is all of a daemon's configuration but its names, applier, OnEvent and
+// Forwarding.
 func (l *softbankLine) daemonConfig() daemon.Config {
 	c := l.common
 	return daemon.Config{
 		Line: line.Config{
 			Device: c.Device, Carrier: &l.options, PrefixSource: prefixSource(c),
 			InterfaceID: c.InterfaceID, MTU: c.MTU, TTL: c.TTL, EncapLimit: c.EncapLimit, EchoTarget: c.EchoTarget,
-			Phone: l.joinsPhone,
+			Phone: l.joinsPhone, HGWDevice: l.hgwDevice,
 		},
 		RA:       ra.Config{StrictRFC: c.StrictRFC},
 		DHCP:     l.dhcpConfig,
@@ -95,6 +112,7 @@ func (l *softbankLine) daemonConfig() daemon.Config {
 		AskError: askError,
 		AskAgain: c.AuthInterval,
 		Phone:    l.phoneData,
+		HGW:      l.hgwConfig(),
 		Network:  daemon.Real(),
 		Rand:     l.rand,
 		Counters: &l.counters,
@@ -112,15 +130,63 @@ func prefixSource(c config.Common) line.PrefixSource {
 	return line.PrefixPD
 }
 
-// dhcpConfig is what the NTT network wants of a DHCPv6 client whose device has
-// this MAC address.
-func (l *softbankLine) dhcpConfig(mac net.HardwareAddr) dhcp6.Config {
+// hgwConfig is what the server of a home gateway is made of, nil without one.
+func (l *softbankLine) hgwConfig() *hgw.Config {
+	if l.hgwDevice == "" {
+		return nil
+	}
+	c := &hgw.Config{Terminal: ntt.ParseVendorClass}
+	if l.stateDir != "" {
+		c.LeaseFile = filepath.Join(l.stateDir, l.iface+".hgw")
+	}
+	return c
+}
+
+// forwarder forwards at layer 2, and remembers by what means.
+type forwarder struct {
+	*l2fwd.Forwarder
+	method atomic.Value
+}
+
+// newForwarder returns the one of an interface. A table of nft has letters, digits and
+// underscores in its name.
+func newForwarder(iface string, log *slog.Logger) *forwarder {
+	name := "sofu_" + iface
+	if strings.ContainsAny(name, ".-") {
+		name = fmt.Sprintf("sofu_%x", md5.Sum([]byte(iface)))[:15]
+	}
+	return &forwarder{Forwarder: l2fwd.New(l2fwd.Options{Name: name, Log: log})}
+}
+
+// Set is l2fwd's.
+func (f *forwarder) Set(a, b string) (string, error) {
+	method, err := f.Forwarder.Set(a, b)
+	f.method.Store(method)
+	return method, err
+}
+
+// by is the means of the last Set, "" before one.
+func (f *forwarder) by() string {
+	method, _ := f.method.Load().(string)
+	return method
+}
+
+// dhcpConfig is what the NTT network wants of a DHCPv6 client whose device has this MAC
+// address. terminal is the home gateway's, where there is one and it was seen.
+func (l *softbankLine) dhcpConfig(mac, terminal net.HardwareAddr) dhcp6.Config {
 	duid := l.common.ClientID
 	if duid == nil {
 		// RFC 8415 11.4: DUID-LL on Ethernet. The line gives no prefix to others.
 		duid = slices.Concat([]byte{0, 3, 0, 1}, mac)
 	}
-	class := []dhcpv6.Option{ntt.VendorClass(mac)}
+	// It asks for what the telephone needs, whoever has that.
+	if l.hgwMAC != nil {
+		terminal = l.hgwMAC
+	}
+	if terminal == nil {
+		terminal = mac
+	}
+	class := []dhcpv6.Option{ntt.VendorClass(terminal)}
 	var solicit []dhcpv6.Option
 	if l.inSolicit {
 		solicit = class
@@ -161,7 +227,7 @@ func (l *softbankLine) newAsk(trace func(event, detail string)) daemon.Ask {
 
 // joinsPhone tells by what DHCPv6 said whether the telephone network is to be joined.
 func (l *softbankLine) joinsPhone(info *dhcp6.Info) bool {
-	return l.phone == "1" || l.phone == "auto" && len(told(info).Numbers) > 0
+	return l.phone == "1" || l.phone == "auto" && l.hgwDevice == "" && len(told(info).Numbers) > 0
 }
 
 // dhcp4Config is what the NTT telephone network wants of a DHCPv4 client whose device has

@@ -203,7 +203,7 @@ func TestDHCPConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := l.dhcpConfig([]byte{0, 0, 0x5e, 0, 0x53, 1})
+	c := l.dhcpConfig([]byte{0, 0, 0x5e, 0, 0x53, 1}, nil)
 	if diff := cmp.Diff([]byte{0, 3, 0, 1, 0, 0, 0x5e, 0, 0x53, 1}, c.DUID); diff != "" {
 		t.Errorf("DUID (-want +got):\n%s", diff)
 	}
@@ -224,12 +224,67 @@ func TestDHCPConfig(t *testing.T) {
 
 func TestVendorClassInSolicit(t *testing.T) {
 	l := &softbankLine{inSolicit: true}
-	c := l.dhcpConfig([]byte{0, 0, 0x5e, 0, 0x53, 1})
+	c := l.dhcpConfig([]byte{0, 0, 0x5e, 0, 0x53, 1}, nil)
 	if len(c.SolicitOptions) != 1 || c.SolicitOptions[0].Code() != 16 {
 		t.Errorf("Solicit carries %v", c.SolicitOptions)
 	}
 	if c.LeaseFile != "" {
 		t.Errorf("without a directory for state the lease is kept in %s", c.LeaseFile)
+	}
+}
+
+// One of the two has the telephone line: this router, or the home gateway.
+func TestHGWOptions(t *testing.T) {
+	number, err := ntt.EncodeDHCPv6([]ntt.Suboption{{Code: 202, Data: []byte("0312345678")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := &dhcp6.Info{Vendor: []dhcp6.Vendor{{Enterprise: ntt.Enterprise, Data: number}}}
+	own, learnt := net.HardwareAddr{0, 0, 0x5e, 0, 0x53, 1}, net.HardwareAddr{0, 0, 0x5e, 0, 0x53, 2}
+	for _, tt := range []struct {
+		name, options string
+		class         string // of the terminal, once a home gateway was seen
+		served, joins bool
+		wrong         string
+	}{
+		{"none", "", "000000d2000600005e005302", false, true, ""},
+		{"learnt", "option hgw_device lan4", "000000d2000600005e005302", true, false, ""},
+		{"given", "option hgw_device lan4\n\toption hgw_mac 00:00:5e:00:53:03", "000000d2000600005e005303", true, false, ""},
+		{"phone 0", "option hgw_device lan4\n\toption phone 0", "000000d2000600005e005302", true, false, ""},
+		{"phone 1", "option hgw_device lan4\n\toption phone 1", "", false, false, "option 'phone': value '1': accepted: 0 or auto beside hgw_device"},
+		{"the WAN", "option hgw_device eth1", "", false, false, "option 'hgw_device': value 'eth1': accepted: the device of a port"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := writeConfig(t, `
+	option device eth1
+	option line next
+	list auth_server 2001:db8::1
+	option shared_secret a
+	option password b
+	`+tt.options+"\n")
+			_, l, err := loadLine(dir, "wan", "", "/state", nil)
+			if tt.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
+					t.Errorf("error %v, want %s", err, tt.wrong)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := l.hgwConfig(); (c != nil) != tt.served || c != nil && c.LeaseFile != "/state/wan.hgw" {
+				t.Errorf("server %+v", c)
+			}
+			if got := l.joinsPhone(info); got != tt.joins {
+				t.Errorf("joins the telephone network: %v", got)
+			}
+			if got := hex.EncodeToString(l.dhcpConfig(own, learnt).RequestOptions[0].ToBytes()); got != tt.class {
+				t.Errorf("option 16 %s, want %s", got, tt.class)
+			}
+			if got := hex.EncodeToString(l.dhcpConfig(own, nil).RequestOptions[0].ToBytes()); l.hgwMAC == nil && got != "000000d2000600005e005301" {
+				t.Errorf("option 16 before one was seen %s", got)
+			}
+		})
 	}
 }
 

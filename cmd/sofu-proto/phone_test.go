@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"sofutobanku/internal/control"
 	"sofutobanku/internal/link/linktest"
@@ -205,77 +203,4 @@ PHONE_SIP6=2001:db8:0:5060::4
 	if err != nil || len(state.Wrong) != 0 {
 		t.Errorf("the carrier says %v, %v", state.Wrong, err)
 	}
-}
-
-// sipp starts sipp in a namespace; its end is success.
-func (tel *telephone) sipp(n *linktest.Namespace, scenario string, args ...string) (done func()) {
-	tel.t.Helper()
-	here, err := os.Getwd()
-	if err != nil {
-		tel.t.Fatal(err)
-	}
-	if filepath.Ext(scenario) != "" {
-		args = append([]string{"-sf", filepath.Join(here, "testdata/sipp", scenario)}, args...)
-	} else {
-		args = append([]string{"-sn", scenario}, args...)
-	}
-	cmd := n.Command("sipp", append(args, "-m", "1", "-nostdin", "-timeout", "20s", "-timeout_error")...)
-	var out bytes.Buffer
-	cmd.Dir, cmd.Stdout, cmd.Stderr = tel.t.TempDir(), &out, &out
-	cmd.Env = append(os.Environ(), "TERM=dumb")
-	if err := cmd.Start(); err != nil {
-		tel.t.Fatal(err)
-	}
-	return func() {
-		tel.t.Helper()
-		if err := cmd.Wait(); err != nil {
-			tel.t.Errorf("sipp %s: %v\n%s", scenario, err, out.Bytes()[max(0, out.Len()-4000):])
-		}
-	}
-}
-
-// TestTelephoneCall: who has what sofu-proto phone prints is registered by a registrar on
-// the carrier's side, calls, and is heard.
-func TestTelephoneCall(t *testing.T) {
-	tel := newTelephone(t)
-	daemon := tel.up()
-	tel.wait("an address", joined)
-	out, err := exec.Command(tel.file("sofu-proto"), "phone", "sipp", "--run-dir", tel.file("run")).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	printed := strings.Fields(string(out))
-	carrier := []string{"-i", "203.0.113.129", "-p", "5060"}
-
-	registered := tel.sipp(tel.carrier, "registrar.xml", carrier...)
-	tel.sipp(tel.router, "register.xml", printed...)()
-	registered()
-
-	answered := tel.sipp(tel.carrier, "uas", append(carrier, "-rtp_echo", "-mi", "203.0.113.129", "-mp", "6000")...)
-	hungUp := tel.sipp(tel.router, "call.xml", printed...)
-	var speech *net.UDPConn
-	tel.router.Do(func() {
-		speech, err = net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(203, 0, 113, 2), Port: 40000}, &net.UDPAddr{IP: net.IPv4(203, 0, 113, 129), Port: 6000})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer speech.Close()
-	heard := 0
-	packet, echo := append([]byte{0x80, 0, 0, 0}, make([]byte, 8+160)...), make([]byte, 1500)
-	for n := range 50 { // a second of it, of 20 ms each (RFC 3550, RFC 3551)
-		packet[3] = byte(n)
-		binary.BigEndian.PutUint32(packet[4:], uint32(160*n))
-		speech.Write(packet)
-		speech.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		if n, err := speech.Read(echo); err == nil && n == len(packet) {
-			heard++
-		}
-	}
-	hungUp()
-	answered()
-	if heard < 25 {
-		t.Errorf("%d of 50 packets of speech came back", heard)
-	}
-	tel.end(daemon, syscall.SIGTERM)
 }

@@ -56,7 +56,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 
 	child := *iface + "_4"
 	o := netifd.Options{
-		Context: ctx, Interface: *iface, Child: child, TunnelDevice: netifd.TunnelDevice(child),
+		Context: ctx, Interface: *iface, Child: child, TunnelDevice: netifd.TunnelDevice(child), HGWChild: *iface + "_hgw",
 		Call: netifd.Exec, Log: log,
 	}
 	section, l, err := loadLine(*dir, *iface, *device, "", log)
@@ -67,6 +67,7 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 		o.ExtendPrefix = section.Bool("extendprefix", false)
 		o.IP4Table = section.String("ip4table", "")
 		o.Zone = section.String("zone", "")
+		o.HGWZone = section.String("hgw_zone", "lan")
 		err = section.Err()
 	}
 	if exhausted(err) {
@@ -82,14 +83,16 @@ func runUnderNetifd(args []string, _, stderr io.Writer) error {
 			return err
 		}
 	}
+	forward := newForwarder(*iface, log)
 	hold, err := kernel.New(kernel.Options{
-		Device: l.common.Device, TunnelName: cut("s4-" + *iface), KeepLink: true,
+		Device: l.common.Device, TunnelName: cut("s4-" + *iface), KeepLink: true, Forward: forward,
 		StrictRFC: l.common.StrictRFC, StateDir: l.stateDir, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	cfg := l.daemonConfig()
+	cfg.Forwarding = forward.by
 	l.tell(&cfg, *hookFile)
 	var d *daemon.Daemon
 	o.Device, o.Metric, o.NoDefaultRoute = l.common.Device, l.common.Metric, !l.common.DefaultRoute

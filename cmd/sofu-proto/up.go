@@ -66,15 +66,17 @@ func up(args []string, stdout, stderr io.Writer) error {
 	defer unlock()
 	l.stateDir = confine(*stateDir, log)
 
+	forward := newForwarder(*iface, log)
 	applier, err := kernel.New(kernel.Options{
 		Device: l.common.Device, LAN: *lan, ResolvFile: *resolv, TunnelName: *tunnel,
 		DefaultRoute: l.common.DefaultRoute, Metric: l.common.Metric, PeerDNS: l.common.PeerDNS,
-		StrictRFC: l.common.StrictRFC, StateDir: l.stateDir, Log: log,
+		StrictRFC: l.common.StrictRFC, StateDir: l.stateDir, Forward: forward, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	cfg := l.daemonConfig()
+	cfg.Forwarding = forward.by
 	l.tell(&cfg, *hookFile)
 	cfg.Interface, cfg.Tunnel, cfg.Applier = *iface, *tunnel, applier
 	if *timeline {

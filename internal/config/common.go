@@ -124,22 +124,30 @@ func (s *Section) Common(device string) Common {
 	return c
 }
 
-// device reads the network device, unless it is given, by the kernel's rule for
-// its names.
+// device reads the WAN's network device, unless it is given.
 func (s *Section) device(given string) string {
-	opt, v := "device", given
-	if v == "" {
-		if !s.Has(opt) && s.Has("ifname") {
-			opt = "ifname"
-		}
-		if !s.Require(opt, "the network device of the WAN, like eth0") {
-			return ""
-		}
-		var ok bool
-		if v, ok = s.scalar(opt); !ok {
-			return ""
-		}
+	opt := "device"
+	switch {
+	case given != "":
+		return s.checkDevice(opt, given)
+	case !s.Has(opt) && s.Has("ifname"):
+		opt = "ifname"
+	case !s.Require(opt, "the network device of the WAN, like eth0"):
+		return ""
 	}
+	return s.Device(opt)
+}
+
+// Device accepts the name of a network device by the kernel's rule, "" when absent.
+func (s *Section) Device(opt string) string {
+	v, ok := s.scalar(opt)
+	if !ok {
+		return ""
+	}
+	return s.checkDevice(opt, v)
+}
+
+func (s *Section) checkDevice(opt, v string) string {
 	switch {
 	case v[0] == '@':
 		s.invalid(opt, v, "a network device like eth0 (not an alias of another interface)")

@@ -35,6 +35,7 @@ func TestGetters(t *testing.T) {
 	addr6 := func(s *Section) any { return s.Addr6("o") }
 	servers := func(s *Section) any { return s.AddrPorts6("o", 1812) }
 	mac := func(s *Section) any { return s.MAC("o") }
+	device := func(s *Section) any { return s.Device("o") }
 	hexa := func(s *Section) any { return fmt.Sprintf("%x", s.Hex("o", 2, 3)) }
 	iid := func(s *Section) any { return fmt.Sprintf("%x", s.IID("o", [8]byte{7: 7})) }
 	secret := func(s *Section) any { return s.Secret("o", 2, 4).Reveal() }
@@ -114,6 +115,10 @@ func TestGetters(t *testing.T) {
 		{mac, "00:00:5e:00:53", accMAC}, {mac, "00:00:5e:00:53:01:02", accMAC}, {mac, "00:00-5e:00:53:01", accMAC},
 		{mac, "0:0:5e:0:53:1", accMAC}, {mac, "00005e00530g", accMAC}, {mac, "00:00:5e:00:53:01:00:02", accMAC},
 
+		{device, "", ""},
+		{device, "lan4.7", "lan4.7"},
+		{device, "a/b", "accepted: one network device like eth0, 1 to 15 characters"},
+		{device, "@lan", "accepted: a network device like eth0 (not an alias of another interface)"},
 		{hexa, "", ""},
 		{hexa, "00FF", "00ff"}, {hexa, "00:ff:01", "00ff01"},
 		{hexa, "00", accHex}, {hexa, "00ff0102", accHex}, {hexa, "00f", accHex}, {hexa, "0:0ff", accHex}, {hexa, "0x00ff", accHex},

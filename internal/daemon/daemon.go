@@ -16,6 +16,7 @@ import (
 	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
 	"sofutobanku/internal/echo"
+	"sofutobanku/internal/hgw"
 	"sofutobanku/internal/line"
 	"sofutobanku/internal/link"
 	"sofutobanku/internal/ra"
@@ -69,7 +70,10 @@ type Network struct {
 	ListenDHCP func(*net.Interface, netip.Addr) (dhcp6.Conn, error)
 	// ListenPhone opens the socket of the telephone network's DHCPv4 client.
 	ListenPhone func(*net.Interface) (dhcp4.Socket, error)
-	Echo        func(context.Context, echo.Config) (time.Duration, error)
+	// ListenHGW opens the sockets on the port to a home gateway; they send from a
+	// link-local address.
+	ListenHGW func(*net.Interface, netip.Addr) (hgw.Sockets, error)
+	Echo      func(context.Context, echo.Config) (time.Duration, error)
 }
 
 // Real is the network of the machine.
@@ -77,6 +81,7 @@ func Real() Network {
 	return Network{
 		Watch: link.Watch, ListenRA: ra.Listen, ListenDHCP: dhcp6.Listen, Echo: echo.Ping,
 		ListenPhone: func(ifi *net.Interface) (dhcp4.Socket, error) { return dhcp4.Listen(ifi) },
+		ListenHGW:   hgw.Listen,
 	}
 }
 
@@ -86,9 +91,9 @@ type Config struct {
 	Tunnel    string // device name of the tunnel, for the status
 	Line      line.Config
 	RA        ra.Config // without its callbacks, Rand, Counters and Log
-	// DHCP gives the client's configuration for a device with this MAC address,
-	// without the same.
-	DHCP func(mac net.HardwareAddr) dhcp6.Config
+	// DHCP gives the client's configuration for a device with this MAC address, without
+	// the same. terminal is the home gateway's MAC address, nil without one.
+	DHCP func(mac, terminal net.HardwareAddr) dhcp6.Config
 	// DHCP4 gives the same of the telephone network's client, also without the MAC
 	// address.
 	DHCP4 func(mac net.HardwareAddr) dhcp4.Config
@@ -105,7 +110,14 @@ type Config struct {
 	Phone func(*dhcp6.Info, *dhcp4.Lease) *status.Phone
 	// OnPhone is told of each change of that, nil for none. It must not block, and may
 	// be nil.
-	OnPhone  func(*status.Phone)
+	OnPhone func(*status.Phone)
+	// HGW is the configuration of a home gateway's server on Line.HGWDevice, without its
+	// callback, Rand, Counters and Log; nil without one.
+	HGW *hgw.Config
+	// Forwarding says by what means IPv4 and ARP are forwarded to it, "" for none. It is
+	// asked where HGW is not nil.
+	Forwarding func() string
+
 	Applier  Applier
 	Network  Network
 	Rand     func() *rand.Rand // a new independent source for each client
@@ -139,17 +151,20 @@ type Daemon struct {
 	applied     state.State  // the last one that Apply was called for
 	applyError  *state.Error // what it failed with
 	phone       *phone
-	phoneSocketError,
-	phoneApplyError *state.Error
-	phoneTold *status.Phone // what OnPhone and the applier know
-	reapply   bool
-	repairs   map[string]*repair
+	phoneFaults faults
+	phoneTold   *status.Phone // what OnPhone and the applier know
+	gateway     *gateway      // nil without a home gateway
+	hgwFaults   faults
+	reapply     bool
+	repairs     map[string]*repair
 
 	// What the control socket shows and an authentication goes by.
 	mu         sync.Mutex
 	mac        net.HardwareAddr
 	info       *dhcp6.Info
 	phoneLease *dhcp4.Lease
+	hgwSeen    hgw.Event
+	hgwCarrier bool
 	published  state.State
 	since      time.Time
 	echoMS     *float64
@@ -181,6 +196,9 @@ func New(cfg Config) *Daemon {
 	rc.OnChange = func(info ra.Info) { d.mail.post("ra", func() { d.onRA(info) }) }
 	d.ra = ra.New(rc)
 	d.ask = cfg.NewAsk(d.trace)
+	if cfg.HGW != nil {
+		d.gateway = d.newGateway()
+	}
 	return d
 }
 
@@ -228,13 +246,18 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	running, stop := context.WithCancel(ctx)
 	var clients sync.WaitGroup
 	clients.Go(func() { d.ra.Run(running) })
-	failed := make(chan error, 1)
-	clients.Go(func() {
-		err := d.cfg.Network.Watch(running, d.cfg.Line.Device, d.linkNews(running))
+	failed := make(chan error, 2)
+	watched := func(err error) {
 		if err != nil && running.Err() == nil {
 			failed <- err
 		}
+	}
+	clients.Go(func() {
+		watched(d.cfg.Network.Watch(running, d.cfg.Line.Device, d.linkNews("link", func(l link.State, at time.Time) { d.onLink(running, l, at) })))
 	})
+	if d.gateway != nil {
+		d.serveHGW(running, &clients, watched)
+	}
 	d.overdue = time.AfterFunc(overdueAfter, d.postOverdue)
 	defer func() {
 		stop()
@@ -268,22 +291,22 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 }
 
-// linkNews takes the news of the device. A carrier that was lost is acted upon even
-// when it is back before anybody took the news: the line may be another.
-func (d *Daemon) linkNews(ctx context.Context) func(link.State) {
+// linkNews takes the news of a device for on. A carrier that was lost is acted upon even
+// when it is back before anybody took the news: what is behind it may be another.
+func (d *Daemon) linkNews(kind string, on func(link.State, time.Time)) func(link.State) {
 	var lost atomic.Bool
 	return func(l link.State) {
 		now := time.Now()
 		if !l.Up {
 			lost.Store(true)
 		}
-		d.mail.post("link", func() {
+		d.mail.post(kind, func() {
 			if lost.Swap(false) && l.Up {
 				down := l
 				down.Up, down.LinkLocal = false, netip.Addr{}
-				d.onLink(ctx, down, now)
+				on(down, now)
 			}
-			d.onLink(ctx, l, now)
+			on(l, now)
 		})
 	}
 }
@@ -391,7 +414,7 @@ func (d *Daemon) ensureDHCP(ctx context.Context, mac net.HardwareAddr) {
 	if d.stopDHCP != nil {
 		d.stopDHCP()
 	}
-	cfg := d.cfg.DHCP(mac)
+	cfg := d.cfg.DHCP(mac, d.hgwSeen.MAC)
 	cfg.Rand, cfg.Counters, cfg.Log, cfg.Trace = d.cfg.Rand(), d.cfg.Counters, d.cfg.Log, d.trace
 	var c *dhcp6.Client
 	cfg.OnEvent = func(ev dhcp6.Event) {

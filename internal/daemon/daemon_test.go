@@ -82,7 +82,7 @@ func runWith(t *testing.T, configure func(*bench, *Config), test func(b *bench))
 		cfg := Config{
 			Interface: "wan", Tunnel: "wan-4",
 			Line: line.Config{Device: "wan0", Carrier: carrier{}, TTL: 64, EncapLimit: -1},
-			DHCP: func(mac net.HardwareAddr) dhcp6.Config {
+			DHCP: func(mac, _ net.HardwareAddr) dhcp6.Config {
 				return dhcp6.Config{DUID: append([]byte{0, 3, 0, 1}, mac...), IAID: 1}
 			},
 			NewAsk: func(func(event, detail string)) Ask { return b.doAsk },

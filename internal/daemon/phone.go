@@ -33,7 +33,7 @@ func (d *Daemon) settlePhone(ctx context.Context, want bool) {
 		d.phone = nil
 		p.stop()
 		d.repaired("phone")
-		d.phoneSocketError = nil
+		d.phoneFaults.socket = nil
 		d.onPhone(dhcp4.Event{})
 	}
 	if d.phone == nil {
@@ -49,11 +49,11 @@ func (d *Daemon) settlePhone(ctx context.Context, want bool) {
 	conn, err := d.cfg.Network.ListenPhone(&net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC})
 	if err != nil {
 		p.tried = true
-		d.failed("cannot open a socket", &d.phoneSocketError, state.Error{Code: ErrPhoneSocket, Text: err.Error()}, err)
+		d.failed("cannot open a socket", &d.phoneFaults.socket, state.Error{Code: ErrPhoneSocket, Text: err.Error()}, err)
 		d.later("phone", func() { p.tried = false })
 		return
 	}
-	d.phoneSocketError = nil
+	d.phoneFaults.socket = nil
 	d.repaired("phone")
 	p.index = l.Index
 	p.client.LinkUp(conn)

@@ -250,7 +250,9 @@ func TestPhoneSockets(t *testing.T) {
 func TestPhoneApplyError(t *testing.T) {
 	runPhone(t, func(b *bench, _ *exchange) {
 		b.come()
-		b.set(func() { b.applyError = func() error { return &state.PhoneError{Err: errors.New("file exists")} } })
+		b.set(func() {
+			b.applyError = func() error { return &state.PartError{Part: state.PartPhone, Err: errors.New("file exists")} }
+		})
 		b.daemon.Renew()
 		b.link(false)
 		b.link(true)

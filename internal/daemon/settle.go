@@ -26,8 +26,12 @@ func (d *Daemon) settle(ctx context.Context) {
 	}
 	d.settlePhone(ctx, w.Phone)
 	st := d.session.State()
-	if st.Phone != nil && d.phoneSocketError != nil {
-		st.Phone.Error = d.phoneSocketError
+	d.settleHGW(st.HGW)
+	if st.Phone != nil {
+		st.Phone.Error = cmp.Or(d.phoneFaults.socket, st.Phone.Error)
+	}
+	if st.HGW != nil {
+		st.HGW.Error = cmp.Or(d.hgwFaults.socket, st.HGW.Error)
 	}
 	// What this machine refuses explains more than what the line lacks.
 	if d.socketError != nil {
@@ -42,10 +46,16 @@ func (d *Daemon) settle(ctx context.Context) {
 	if d.reapply || !st.Equal(d.applied) {
 		d.apply(st)
 	}
-	if st.Phone != nil && st.Phone.Error == nil && d.phoneApplyError != nil {
+	// What was applied belongs to the applier.
+	if st.Phone != nil {
 		withError := *st.Phone
-		withError.Error = d.phoneApplyError
+		withError.Error = cmp.Or(withError.Error, d.phoneFaults.apply)
 		st.Phone = &withError
+	}
+	if st.HGW != nil {
+		withError := *st.HGW
+		withError.Error = cmp.Or(d.hgwFaults.apply, withError.Error)
+		st.HGW = &withError
 	}
 	if d.applyError != nil {
 		st.Error = d.applyError
@@ -95,26 +105,34 @@ func (d *Daemon) apply(st state.State) {
 
 // applyFailed notes what an applier failed with, nil for nothing, and sees to another try.
 func (d *Daemon) applyFailed(err error) {
-	line, phone := state.SplitPhone(err)
-	d.applyError, d.phoneApplyError = kept(d.applyError, line), kept(d.phoneApplyError, phone)
-	if line != nil {
-		d.failed("cannot apply the state", &d.applyError, state.ErrorOf(line), line)
-	}
-	if phone != nil {
-		d.failed("cannot apply the telephone network", &d.phoneApplyError, state.Error{Code: ErrPhoneApply, Text: phone.Error()}, phone)
+	line, parts := state.Split(err)
+	for _, f := range []struct {
+		what  string
+		which **state.Error
+		code  string // of an error without one
+		err   error
+	}{
+		{"cannot apply the state", &d.applyError, state.ErrApply, line},
+		{"cannot apply the telephone network", &d.phoneFaults.apply, ErrPhoneApply, parts[state.PartPhone]},
+		{"cannot serve the home gateway", &d.hgwFaults.apply, ErrHGWApply, parts[state.PartHGW]},
+	} {
+		if f.err == nil {
+			*f.which = nil
+			continue
+		}
+		e := state.ErrorOf(f.err)
+		if e.Code == state.ErrApply {
+			e.Code = f.code
+		}
+		d.failed(f.what, f.which, e, f.err)
 	}
 	if err != nil {
 		d.later("apply", func() { d.reapply = true })
 	}
 }
 
-// kept is what was wrong before, unless nothing is now.
-func kept(before *state.Error, err error) *state.Error {
-	if err == nil {
-		return nil
-	}
-	return before
-}
+// faults are what this machine fails at in a part of a State.
+type faults struct{ socket, apply *state.Error }
 
 func (d *Daemon) socketFailed(ctx context.Context, code string, err error) {
 	d.failed("cannot open a socket", &d.socketError, state.Error{Code: code, Text: err.Error()}, err)
@@ -244,6 +262,16 @@ func (d *Daemon) tell(was, now state.State) {
 	if e := phone.Error; e != nil && (before.Error == nil || e.Code != before.Error.Code) {
 		d.event("phone-error", e.Code+": "+e.Text)
 	}
+	held, hgw := cmp.Or(was.HGW, &state.HGW{}), cmp.Or(now.HGW, &state.HGW{})
+	switch {
+	case len(hgw.Routes) == 0 && len(held.Routes) > 0:
+		d.event("hgw-down", "")
+	case len(hgw.Routes) > 0 && (len(held.Routes) == 0 || hgw.Routes[0].Prefix != held.Routes[0].Prefix):
+		d.event("hgw-up", hgw.Routes[0].Prefix.String()+" via "+hgw.Routes[0].Via.String())
+	}
+	if e := hgw.Error; e != nil && (held.Error == nil || e.Code != held.Error.Code) {
+		d.event("hgw-error", e.Code+": "+e.Text)
+	}
 }
 
 func (d *Daemon) event(name, detail string) { d.timeline.add(time.Now(), name, detail) }
@@ -289,6 +317,9 @@ func (d *Daemon) Status() (status.Status, <-chan struct{}) {
 	s.Interface, s.Since = d.cfg.Interface, d.since.Round(0)
 	s.Counters, s.Events = d.cfg.Counters.Snapshot(), d.timeline.list()
 	s.Phone = d.phoneOf(d.published)
+	if s.HGW != nil {
+		d.hgwStatus(s.HGW, now)
+	}
 	if s.Tunnel != nil {
 		s.Tunnel.Device, s.Tunnel.EchoMS = d.cfg.Tunnel, d.echoMS
 	}

@@ -58,7 +58,7 @@ func authentic(raw, key []byte) bool {
 	}
 	zeroed := bytes.Clone(raw)
 	var digest []byte
-	walk(zeroed[4:], func(code dhcpv6.OptionCode, b []byte) error {
+	Walk(zeroed[4:], func(code dhcpv6.OptionCode, b []byte) error {
 		if code != dhcpv6.OptionAuth || digest != nil {
 			return nil
 		}
@@ -73,7 +73,33 @@ func authentic(raw, key []byte) bool {
 	if digest == nil {
 		return false
 	}
+	return hmac.Equal(mac(zeroed, key), digest)
+}
+
+func mac(message, key []byte) []byte {
 	h := hmac.New(md5.New, key)
-	h.Write(zeroed)
-	return hmac.Equal(h.Sum(nil), digest)
+	h.Write(message)
+	return h.Sum(nil)
+}
+
+// KeyOption is the authentication option by which a server gives a client its key, of
+// 16 octets. replay is less than that of each Reconfigure that follows.
+func KeyOption(replay uint64, key []byte) dhcpv6.Option {
+	return rkapOption(replay, rkapKey, key)
+}
+
+// Sign returns m with an authentication option that proves it to who has the key.
+func Sign(m *dhcpv6.Message, replay uint64, key []byte) []byte {
+	m.AddOption(rkapOption(replay, rkapDigest, make([]byte, md5.Size)))
+	b := m.ToBytes()
+	copy(b[len(b)-md5.Size:], mac(b, key))
+	return b
+}
+
+func rkapOption(replay uint64, kind byte, value []byte) dhcpv6.Option {
+	a := auth{
+		Protocol: authProtocolRKAP, Algorithm: authHMACMD5, RDM: authMonotonic,
+		Replay: replay, Info: append([]byte{kind}, value...),
+	}
+	return &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionAuth, OptionData: a.encode()}
 }

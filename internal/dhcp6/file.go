@@ -29,14 +29,14 @@ const (
 // leaseFile is the lease on disk. Its times are of the wall clock.
 type leaseFile struct {
 	Version    int            `json:"version"`
-	DUID       hexBytes       `json:"duid"`
+	DUID       HexBytes       `json:"duid"`
 	IAID       uint32         `json:"iaid"`
 	Saved      time.Time      `json:"saved"`
-	Server     hexBytes       `json:"server"`
+	Server     HexBytes       `json:"server"`
 	ServerAddr netip.Addr     `json:"server_address"`
 	Prefixes   []prefixOnDisk `json:"prefixes"`
 	// ReconfigureKey is a secret; the file is for its owner alone.
-	ReconfigureKey hexBytes `json:"reconfigure_key,omitempty"`
+	ReconfigureKey HexBytes `json:"reconfigure_key,omitempty"`
 	Replay         uint64   `json:"replay,omitempty"`
 	Info           *Info    `json:"info,omitempty"`
 }
@@ -51,11 +51,11 @@ type prefixOnDisk struct {
 	ValidUntil     *time.Time   `json:"valid_until"`
 }
 
-// hexBytes is written as hexadecimal digits.
-type hexBytes []byte
+// HexBytes is written as hexadecimal digits in JSON.
+type HexBytes []byte
 
-func (h hexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h), nil }
-func (h *hexBytes) UnmarshalText(b []byte) (err error) {
+func (h HexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h), nil }
+func (h *HexBytes) UnmarshalText(b []byte) (err error) {
 	*h, err = hex.AppendDecode(nil, b)
 	return err
 }

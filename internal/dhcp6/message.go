@@ -97,7 +97,7 @@ func decode(b []byte) (m message, bad []error, err error) {
 	m.Type = dhcpv6.MessageType(b[0])
 	copy(m.XID[:], b[1:4])
 	seen := make(map[dhcpv6.OptionCode]bool)
-	bad = walk(b[4:], func(code dhcpv6.OptionCode, data []byte) error {
+	bad = Walk(b[4:], func(code dhcpv6.OptionCode, data []byte) error {
 		// Only these two may come more than once; of the others the first
 		// well-formed one counts.
 		if code == dhcpv6.OptionIAPD || code == dhcpv6.OptionVendorOpts {
@@ -115,9 +115,9 @@ func decode(b []byte) (m message, bad []error, err error) {
 	return m, bad, nil
 }
 
-// walk calls f for each option in b and collects the faults. An option that
-// runs beyond the end is the last one.
-func walk(b []byte, f func(dhcpv6.OptionCode, []byte) error) (bad []error) {
+// Walk calls f for each option in b and collects the faults, of which at most 8 are
+// kept. An option that runs beyond the end is the last one.
+func Walk(b []byte, f func(dhcpv6.OptionCode, []byte) error) (bad []error) {
 	fault := func(err error) {
 		if len(bad) < 8 {
 			bad = append(bad, err)
@@ -206,7 +206,7 @@ func (m *message) ia(b []byte) error {
 		return errTooMany
 	}
 	a := ia{ID: be.Uint32(b), T1: be.Uint32(b[4:]), T2: be.Uint32(b[8:])}
-	bad := walk(b[12:], func(code dhcpv6.OptionCode, b []byte) error {
+	bad := Walk(b[12:], func(code dhcpv6.OptionCode, b []byte) error {
 		switch code {
 		case dhcpv6.OptionStatusCode:
 			if a.Status.Code != iana.StatusSuccess {
@@ -384,38 +384,45 @@ func (m *message) encode(more ...dhcpv6.Option) []byte {
 	for _, a := range m.IAs {
 		add(dhcpv6.OptionIAPD, a.encode())
 	}
-	for _, l := range []struct {
-		code  dhcpv6.OptionCode
-		addrs []netip.Addr
-	}{
-		{dhcpv6.OptionSIPServersIPv6AddressList, m.Info.SIP},
-		{dhcpv6.OptionDNSRecursiveNameServer, m.Info.DNS},
-		{dhcpv6.OptionSNTPServerList, m.Info.SNTP},
-	} {
-		var data []byte
-		for _, a := range l.addrs {
-			data = append(data, a.AsSlice()...)
-		}
-		if data != nil {
-			add(l.code, data)
-		}
-	}
-	var names []byte
-	for _, d := range m.Info.Domains {
-		if b, err := dnsname.Append(names, d); err == nil {
-			names = b
-		}
-	}
-	if names != nil {
-		add(dhcpv6.OptionDomainSearchList, names)
-	}
-	for _, v := range m.Info.Vendor {
-		add(dhcpv6.OptionVendorOpts, append(u32(v.Enterprise), v.Data...))
+	for _, o := range m.Info.Options() {
+		out.Options.Add(o)
 	}
 	for _, o := range more {
 		out.Options.Add(o)
 	}
 	return out.ToBytes()
+}
+
+// Options are the options that tell i; i may be nil.
+func (i *Info) Options() (out []dhcpv6.Option) {
+	if i == nil {
+		return nil
+	}
+	add := func(code dhcpv6.OptionCode, data []byte) {
+		if data != nil {
+			out = append(out, &dhcpv6.OptionGeneric{OptionCode: code, OptionData: data})
+		}
+	}
+	addrs := func(list []netip.Addr) (b []byte) {
+		for _, a := range list {
+			b = append(b, a.AsSlice()...)
+		}
+		return b
+	}
+	add(dhcpv6.OptionSIPServersIPv6AddressList, addrs(i.SIP))
+	add(dhcpv6.OptionDNSRecursiveNameServer, addrs(i.DNS))
+	add(dhcpv6.OptionSNTPServerList, addrs(i.SNTP))
+	var names []byte
+	for _, d := range i.Domains {
+		if b, err := dnsname.Append(names, d); err == nil {
+			names = b
+		}
+	}
+	add(dhcpv6.OptionDomainSearchList, names)
+	for _, v := range i.Vendor {
+		add(dhcpv6.OptionVendorOpts, append(be.AppendUint32(nil, v.Enterprise), v.Data...))
+	}
+	return out
 }
 
 func (a *ia) encode() []byte {

@@ -65,6 +65,12 @@ func timeout(prev, initial, maximum time.Duration, rand float64) time.Duration {
 	return rt
 }
 
+// Timeout is the next retransmission timeout (RFC 8415 15) after prev, 0 before the
+// first; maximum 0 means none.
+func Timeout(prev, initial, maximum time.Duration, r *rand.Rand) time.Duration {
+	return timeout(prev, initial, maximum, jitter(r))
+}
+
 // jitter is RAND: uniform in -0.1 to 0.1.
 func jitter(r *rand.Rand) float64 { return r.Float64()*0.2 - 0.1 }
 

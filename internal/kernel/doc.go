@@ -14,6 +14,7 @@
 //	WAN.DNS, WAN.Domains       a resolv file
 //	Prefix                     an unreachable route; prefix::1/64 on the LAN device
 //	OwnAddresses               /128 on lo, deprecated
+//	HGW                        routes on the home gateway's port, a Forwarder
 //	Tunnel                     an ip6tnl device, its addresses, an IPv4 default route
 //
 // Only what the Applier made is ever removed. It keeps a list of that in a

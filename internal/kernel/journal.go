@@ -35,6 +35,7 @@ type made struct {
 	Routes    []route           `json:"routes,omitempty"`
 	Tunnel    *madeTunnel       `json:"tunnel,omitempty"`
 	Resolv    *madeResolv       `json:"resolv,omitempty"`
+	Forward   bool              `json:"forward,omitempty"` // something is forwarded at layer 2
 }
 
 type madeTunnel struct {

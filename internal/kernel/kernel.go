@@ -46,8 +46,21 @@ type Options struct {
 	// KeepLink leaves it to somebody else to bring the WAN device up.
 	KeepLink bool
 
+	// Forward forwards IPv4 and ARP between two devices at layer 2 where the State wants
+	// it (State.HGW). It may be nil where no State does.
+	Forward Forwarder
+
 	StateDir string       // where the journal is kept, "" for no journal
 	Log      *slog.Logger // nil: discarded
+}
+
+// Forwarder forwards IPv4 and ARP between two devices at layer 2. A l2fwd.Forwarder is
+// one.
+type Forwarder interface {
+	// Set makes it so, however often it is called, and says by what means.
+	Set(a, b string) (method string, err error)
+	// Close ends it, also what a killed process left. Set may follow.
+	Close() error
 }
 
 // The RetransTimer (RFC 4861 10) in milliseconds: how long duplicate address
@@ -88,6 +101,7 @@ type Applier struct {
 	procSys string // /proc/sys, but in tests
 	journal journal
 	made    made
+	hgw     int // index of the port to the home gateway, 0 without one
 }
 
 // New checks o, opens netlink and reads the journal, and changes nothing yet.
@@ -200,7 +214,7 @@ func (a *Applier) prepareDevice() error {
 // Apply makes the system look like st. One thing that fails does not keep the
 // others from being done; all errors are joined, and the next Apply tries
 // again. A *NoTunnelError is among them on a kernel without ip6_tunnel, and a
-// *state.PhoneError for what fails at the telephone network.
+// *state.PartError for what fails at the telephone network or the home gateway.
 func (a *Applier) Apply(st state.State) error {
 	var errs problems
 	wan, err := a.nl.link(a.opt.Device)
@@ -255,6 +269,12 @@ func (a *Applier) reconcile(st state.State, wan netlink.Link) error {
 			return err
 		}
 	}
+	if st.HGW != nil {
+		port, err := a.nl.link(st.HGW.Device)
+		errs.add(err)
+		a.hgw = index(port)
+	}
+	errs.add(a.forward(st.HGW))
 	tun, err := a.ensureTunnel(st.Tunnel)
 	if err != nil {
 		errs.add(err)
@@ -265,7 +285,7 @@ func (a *Applier) reconcile(st state.State, wan netlink.Link) error {
 		errs.add(err)
 		return errs.join()
 	}
-	t := targets{opt: a.opt, now: time.Now(), wan: index(wan), lan: index(lan), tun: index(tun)}
+	t := targets{opt: a.opt, now: time.Now(), wan: index(wan), lan: index(lan), tun: index(tun), hgw: a.hgw}
 	want := t.render(st)
 	errs = append(errs, want.errs...)
 
@@ -431,12 +451,34 @@ func (a *Applier) removeRoutes(want []route, have *actual, errs *problems) {
 	}
 }
 
-// blame tells the errors of State.Phone, which alone has IPv4 on the WAN, from the line's.
+// blame tells the errors of State.Phone, which alone has IPv4 on the WAN, and of
+// State.HGW, which alone has a port of its own, from the line's.
 func (a *Applier) blame(index int, p netip.Prefix, err error) error {
-	if p.Addr().Is4() && index == a.made.Device {
-		return &state.PhoneError{Err: err}
+	switch {
+	case p.Addr().Is4() && index == a.made.Device:
+		return &state.PartError{Part: state.PartPhone, Err: err}
+	case a.hgw != 0 && index == a.hgw:
+		return &state.PartError{Part: state.PartHGW, Err: err}
 	}
 	return err
+}
+
+// forward has IPv4 and ARP forwarded between the WAN and the home gateway's port, and no
+// longer when h wants it no more.
+func (a *Applier) forward(h *state.HGW) (err error) {
+	switch {
+	case h != nil && h.Forward:
+		a.made.Forward = true
+		a.note()
+		_, err = a.opt.Forward.Set(a.opt.Device, h.Device)
+	case a.made.Forward:
+		err = a.opt.Forward.Close()
+		a.made.Forward = err != nil
+	}
+	if err != nil {
+		return &state.PartError{Part: state.PartHGW, Err: err}
+	}
+	return nil
 }
 
 // ensureTunnel returns the tunnel device, which it makes if there is none and t

@@ -109,11 +109,85 @@ func TestPhoneError(t *testing.T) {
 			{Prefix: prefix("192.0.2.0/24"), Via: addr("198.51.100.77")}, // no neighbour
 		}}
 	})
-	line, phone := state.SplitPhone(a.Apply(st))
-	if line != nil || !errors.Is(phone, unix.EEXIST) || !errors.Is(phone, unix.ENETUNREACH) {
+	line, parts := state.Split(a.Apply(st))
+	if phone := parts[state.PartPhone]; line != nil || !errors.Is(phone, unix.EEXIST) || !errors.Is(phone, unix.ENETUNREACH) {
 		t.Errorf("of the line: %v, of the telephone: %v", line, phone)
 	}
 	mustContain(t, "routes", picture(t), "default via fe80::1 dev wan")
+}
+
+// forwarder remembers what it is told.
+type forwarder struct {
+	calls []string
+	err   error
+}
+
+func (f *forwarder) Set(a, b string) (string, error) {
+	f.calls = append(f.calls, "set "+a+" "+b)
+	return "nft", f.err
+}
+
+func (f *forwarder) Close() error {
+	f.calls = append(f.calls, "close")
+	return f.err
+}
+
+func TestHGW(t *testing.T) {
+	newNamespace(t)
+	o, f := options(t), &forwarder{}
+	o.Forward = f
+	a := newApplier(t, o)
+	via := addr("fe80::f0")
+	served := func(routes ...state.Route) state.State {
+		return with(lineState(), func(s *state.State) {
+			s.HGW = &state.HGW{Device: "lan", Forward: true, Routes: routes}
+		})
+	}
+	delegated := state.Route{Prefix: prefix("2001:db8:aa00:f0::/60"), Via: via, Until: in(4 * time.Hour)}
+	golden(t, a, []step{
+		{"nobody asked yet", served()},
+		{"a delegated prefix, and an address", served(delegated, state.Route{Prefix: prefix("2001:db8:aa00:ef::1/128"), Via: via, Until: in(4 * time.Hour)})},
+		{"the address is over", served(delegated, state.Route{Prefix: prefix("2001:db8:aa00:ef::1/128"), Via: via, Until: in(-time.Second)})},
+		{"another home gateway", served(state.Route{Prefix: delegated.Prefix, Via: addr("fe80::f1"), Until: in(4 * time.Hour)})},
+		{"no home gateway any more", lineState()},
+	})
+	calls := strings.Join(f.calls, "\n")
+	if !strings.HasPrefix(calls, strings.Repeat("set wan lan\n", 4)) || !strings.HasSuffix(calls, "wan lan\nclose") {
+		t.Errorf("forwarding:\n%s", calls)
+	}
+}
+
+// What cannot be forwarded keeps nothing else from being done, and what a killed process
+// left is put away by the next one.
+func TestHGWError(t *testing.T) {
+	newNamespace(t)
+	o := options(t)
+	o.Forward = &forwarder{err: unix.ENOENT}
+	a := newApplier(t, o)
+	st := with(lineState(), func(s *state.State) {
+		s.HGW = &state.HGW{Device: "lan", Forward: true, Routes: []state.Route{{Prefix: prefix("2001:db8:aa00:f0::/60"), Via: addr("fe80::f0")}}}
+	})
+	line, parts := state.Split(a.Apply(st))
+	if line != nil || !errors.Is(parts[state.PartHGW], unix.ENOENT) {
+		t.Errorf("of the line: %v, of the home gateway: %v", line, parts)
+	}
+	mustContain(t, "routes", picture(t), "2001:db8:aa00:f0::/60 via fe80::f0 dev lan")
+
+	next := &forwarder{}
+	o.Forward = next
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Prepare(); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"close"}, next.calls); diff != "" {
+		t.Errorf("what is left of a killed process (-want +got):\n%s", diff)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestMetricAndNoDefaultRoute(t *testing.T) {

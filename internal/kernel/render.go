@@ -58,9 +58,9 @@ type wanted struct {
 // targets are the devices onto which a State is rendered, by index; 0 is a
 // device that does not exist.
 type targets struct {
-	opt           Options
-	now           time.Time
-	wan, lan, tun int
+	opt                Options
+	now                time.Time
+	wan, lan, tun, hgw int
 }
 
 func (t targets) render(st state.State) wanted {
@@ -82,6 +82,13 @@ func (t targets) render(st state.State) wanted {
 		w.addresses = append(w.addresses, wantAddress{address: address{t.wan, p.Address}, preferred: infinite, valid: infinite})
 		for _, r := range p.Routes {
 			w.routes = append(w.routes, route{Index: t.wan, Dst: r.Prefix, Via: r.Via, Metric: t.opt.Metric})
+		}
+	}
+	if h := st.HGW; h != nil && t.hgw != 0 {
+		for _, r := range h.Routes {
+			if !state.Expired(r.Until, t.now) {
+				t.route(&w, t.hgw, r.Prefix, r.Via)
+			}
 		}
 	}
 	if p := st.Prefix; p != nil && p.Prefix.IsValid() && !state.Expired(p.Valid, t.now) {

@@ -7,6 +7,7 @@ import (
 
 	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/hgw"
 	"sofutobanku/internal/link"
 	"sofutobanku/internal/ra"
 	"sofutobanku/internal/state"
@@ -34,6 +35,10 @@ const (
 	ErrPhoneSilent   = "PHONE_SILENT"   // no DHCPv4 server answers
 	ErrPhoneRefused  = "PHONE_REFUSED"  // it gives no address
 	ErrPhoneConflict = "PHONE_CONFLICT" // somebody else has the address that it gives
+
+	// Of the home gateway alone, see state.HGW.
+	ErrHGWDevice   = "HGW_DEVICE"    // its port does not exist, or belongs to a bridge
+	ErrHGWNoPrefix = "HGW_NO_PREFIX" // the line's prefix leaves none for it
 )
 
 // Carrier is what a session must know of the carrier.
@@ -73,6 +78,8 @@ type Config struct {
 	// Phone tells by what DHCPv6 said, nil before it said anything, whether the line's
 	// telephone network is to be joined. Nil never joins it.
 	Phone func(*dhcp6.Info) bool
+	// HGWDevice is the port to a home gateway that is served, "" for none.
+	HGWDevice string
 }
 
 // Grant is what an authentication gave.
@@ -126,6 +133,9 @@ type Session struct {
 
 	joined bool // the telephone network is to be joined
 	phone  dhcp4.Event
+
+	port link.State // to the home gateway
+	hgw  hgw.Event
 }
 
 // New returns the session of a line of which nothing is known yet.
@@ -169,6 +179,12 @@ func (s *Session) DHCP(ev dhcp6.Event) {
 // Phone takes the DHCPv4 client's whole present picture.
 func (s *Session) Phone(ev dhcp4.Event) { s.phone = ev }
 
+// Port takes the new state of the port to the home gateway.
+func (s *Session) Port(l link.State) { s.port = l }
+
+// HGW takes the whole present picture of the home gateway.
+func (s *Session) HGW(ev hgw.Event) { s.hgw = ev }
+
 // forget drops the grant of a prefix that ended without a successor: the line may
 // come back as another one.
 func (s *Session) forget() {
@@ -209,9 +225,10 @@ func (s *Session) Renew() {
 
 // Restart forgets all that was learned but the state of the device.
 func (s *Session) Restart() {
-	link, wasUp, round := s.link, s.wasUp, s.round+1
+	was := *s
 	*s = *New(s.cfg)
-	s.link, s.wasUp, s.round = link, wasUp, round
+	s.link, s.wasUp, s.round = was.link, was.wasUp, was.round+1
+	s.port, s.hgw = was.port, was.hgw
 }
 
 func (s *Session) asks(q Question) bool {
@@ -314,7 +331,7 @@ func (s *Session) dhcpMode() dhcp6.Mode {
 
 // State is the present picture of the line.
 func (s *Session) State() state.State {
-	st := state.State{Phase: state.Starting, WAN: s.wan(), Error: s.err(), Phone: s.phoneState()}
+	st := state.State{Phase: state.Starting, WAN: s.wan(), Error: s.err(), Phone: s.phoneState(), HGW: s.hgwState()}
 	p, onWAN, ok := s.prefix()
 	if ok {
 		st.Phase = state.IPv6

@@ -12,6 +12,7 @@ import (
 
 	"sofutobanku/internal/dhcp4"
 	"sofutobanku/internal/dhcp6"
+	"sofutobanku/internal/hgw"
 	"sofutobanku/internal/link"
 	"sofutobanku/internal/ra"
 	"sofutobanku/internal/state"
@@ -360,7 +361,8 @@ func TestErrorsNameTheCause(t *testing.T) {
 		do   func(*Session)
 		want string
 	}{
-		{"no device", func(s *Session) { s.Link(link.State{}) }, ErrNoDevice},
+		{"no device", func(s *Session) { s.Link(link.State{Name: "wan0"}) }, ErrNoDevice},
+		{"nobody looked yet", func(*Session) {}, ""},
 		{"no carrier yet", func(s *Session) { s.Link(link.State{Exists: true}) }, ""},
 		{"no carrier", func(s *Session) { s.Link(link.State{Exists: true}); s.Overdue() }, ErrNoCarrier},
 		{"lost carrier", func(s *Session) { s.Link(upLink); s.Link(link.State{Exists: true}) }, ErrNoCarrier},
@@ -459,5 +461,79 @@ func TestPhone(t *testing.T) {
 	s.Phone(failed(dhcp4.NoAnswer))
 	if st := s.State(); st.Phase != state.Up || st.Error != nil || s.Wants().Echo == nil {
 		t.Errorf("%+v", st)
+	}
+}
+
+// A home gateway's State follows from its port, the line's prefix, and what its server
+// says; none of it is the line's error.
+func TestHGW(t *testing.T) {
+	port := link.State{Exists: true, Up: true, Index: 4, Name: "lan4"}
+	unit := netip.MustParseAddr("fe80::f0")
+	for _, tt := range []struct {
+		name string
+		do   func(s *Session)
+		want state.HGW
+	}{
+		{"nobody looked yet", func(s *Session) { s.Port(link.State{}) }, state.HGW{}},
+		{"no device", func(s *Session) { s.Port(link.State{Name: "lan4"}) },
+			state.HGW{Error: &state.Error{Code: ErrHGWDevice, Text: "there is no network device lan4: check option hgw_device"}}},
+		{"in a bridge", func(s *Session) {
+			p := port
+			p.Enslaved = true
+			s.Port(p)
+		}, state.HGW{Error: &state.Error{Code: ErrHGWDevice, Text: "lan4 belongs to a bridge: take it out of the bridge's ports, the home gateway needs a port of its own"}}},
+		{"the WAN", func(s *Session) {
+			p := port
+			p.Index = upLink.Index
+			s.Port(p)
+		}, state.HGW{Error: &state.Error{Code: ErrHGWDevice, Text: "lan4 is the WAN device: the home gateway needs a port of its own"}}},
+		{"nothing asked yet", func(*Session) {}, state.HGW{Forward: true}},
+		{"unplugged", func(s *Session) {
+			p := port
+			p.Up = false
+			s.Port(p)
+		}, state.HGW{Forward: true}},
+		{"holds a prefix", func(s *Session) {
+			s.HGW(hgw.Event{LinkLocal: unit, Prefixes: []hgw.Binding{{Prefix: netip.MustParsePrefix("2001:db8:1100:f0::/60"), Until: at(14400)}}})
+		}, state.HGW{Forward: true, Routes: []state.Route{{Prefix: netip.MustParsePrefix("2001:db8:1100:f0::/60"), Via: unit, Until: at(14400)}}}},
+		{"no WAN device", func(s *Session) { s.Link(link.State{Name: "wan0"}) }, state.HGW{}},
+		{"a prefix too small", func(s *Session) { s.DHCP(lease(shared)) },
+			state.HGW{Forward: true, Error: &state.Error{Code: ErrHGWNoPrefix, Text: "the line gives no prefix of which a /60 is left for the home gateway: it has IPv4 alone"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := New(Config{Device: "wan0", Carrier: fixed{}, TTL: 64, EncapLimit: -1, HGWDevice: "lan4"})
+			s.Link(upLink)
+			s.RA(managed)
+			s.DHCP(lease(first))
+			s.Port(port)
+			tt.do(s)
+			expected := tt.want
+			expected.Device = "lan4"
+			if tt.name != "a prefix too small" {
+				expected.Reserved = netip.MustParsePrefix("2001:db8:1100:e0::/59")
+			}
+			want(t, "home gateway", &expected, s.State().HGW)
+		})
+	}
+}
+
+// What a home gateway is served from is what the line has, and no more.
+func TestUpstream(t *testing.T) {
+	s := New(Config{Device: "wan0", Carrier: fixed{}, HGWDevice: "lan4"})
+	want(t, "of nothing", hgw.Upstream{}, s.Upstream())
+	s.Link(upLink)
+	two := managed
+	two.Reachable, two.Retrans, two.HopLimit = 300*time.Second, 10*time.Second, 64
+	two.Routers = append([]ra.Router{{Addr: netip.MustParseAddr("fe80::2"), Until: at(600)}}, managed.Routers...)
+	s.RA(two)
+	s.DHCP(lease(first))
+	want(t, "of a delegated line", hgw.Upstream{
+		Prefix: lease(first).Lease.Prefixes[0], Info: lease(first).Info,
+		Router: true, RouterUntil: at(1800), HopLimit: 64, MTU: 1500, Reachable: 300 * time.Second, Retrans: 10 * time.Second,
+	}, s.Upstream())
+	s.DHCP(dhcp6.Event{})
+	s.RA(slaac)
+	if up := s.Upstream(); up.Prefix.Prefix.IsValid() || up.Info != nil || !up.Router {
+		t.Errorf("of an advertised /64: %+v", up)
 	}
 }

@@ -2,9 +2,11 @@ package line
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"sofutobanku/internal/dhcp4"
+	"sofutobanku/internal/hgw"
 	"sofutobanku/internal/ra"
 	"sofutobanku/internal/state"
 )
@@ -75,6 +77,55 @@ func (s *Session) phoneState() *state.Phone {
 	return p
 }
 
+// hgwState is the home gateway, nil without one.
+func (s *Session) hgwState() *state.HGW {
+	if s.cfg.HGWDevice == "" {
+		return nil
+	}
+	h := &state.HGW{Device: s.cfg.HGWDevice}
+	for _, b := range s.hgw.Prefixes {
+		h.Routes = append(h.Routes, state.Route{Prefix: b.Prefix, Via: s.hgw.LinkLocal, Until: b.Until})
+	}
+	up := s.Upstream()
+	delegated, _, room := hgw.Delegation(up.Prefix.Prefix)
+	if room {
+		// Both are in the second half of all that ends like them.
+		h.Reserved = netip.PrefixFrom(delegated.Addr(), delegated.Bits()-1).Masked()
+	}
+	switch {
+	case s.port.Name == "": // nobody looked yet
+	case !s.port.Exists:
+		h.Error = &state.Error{Code: ErrHGWDevice, Text: fmt.Sprintf("there is no network device %s: check option hgw_device", h.Device)}
+	case s.port.Enslaved:
+		h.Error = &state.Error{Code: ErrHGWDevice, Text: fmt.Sprintf("%s belongs to a bridge: take it out of the bridge's ports, the home gateway needs a port of its own", h.Device)}
+	case s.link.Exists && s.link.Index == s.port.Index:
+		h.Error = &state.Error{Code: ErrHGWDevice, Text: fmt.Sprintf("%s is the WAN device: the home gateway needs a port of its own", h.Device)}
+	default:
+		h.Forward = s.link.Exists
+		if _, _, ok := s.prefix(); ok && !room {
+			h.Error = &state.Error{Code: ErrHGWNoPrefix, Text: "the line gives no prefix of which a /60 is left for the home gateway: it has IPv4 alone"}
+		}
+	}
+	return h
+}
+
+// Upstream is what the home gateway is served from.
+func (s *Session) Upstream() hgw.Upstream {
+	up := hgw.Upstream{
+		Info: s.dhcp.Info, Router: len(s.ra.Routers) > 0,
+		HopLimit: s.ra.HopLimit, MTU: s.ra.MTU, Reachable: s.ra.Reachable, Retrans: s.ra.Retrans,
+	}
+	if p, onWAN, ok := s.prefix(); ok && !onWAN {
+		up.Prefix = p
+	}
+	for i, r := range s.ra.Routers {
+		if i == 0 || lasts(r.Until, up.RouterUntil) {
+			up.RouterUntil = r.Until
+		}
+	}
+	return up
+}
+
 func appendNew[T comparable](list []T, v T) []T {
 	if slices.Contains(list, v) {
 		return list
@@ -87,6 +138,8 @@ func (s *Session) err() *state.Error {
 	dev := s.cfg.Device
 	_, _, ok := s.prefix()
 	switch {
+	case s.link.Name == "" && !s.link.Exists:
+		return nil // nobody looked yet
 	case !s.link.Exists:
 		return &state.Error{Code: ErrNoDevice, Text: fmt.Sprintf("there is no network device %s: check option device", dev)}
 	case !s.link.Up && !s.wasUp && !s.overdue:

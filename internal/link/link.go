@@ -26,6 +26,10 @@ type State struct {
 	// Up: administratively up, and it carries.
 	Up bool
 
+	// Enslaved: it is a port of a bridge, or another part of another device, which
+	// takes what arrives.
+	Enslaved bool
+
 	// LinkLocal is an IPv6 link-local address of the device that may be used
 	// as a source now: duplicate address detection is done, or the kernel lets
 	// it be used meanwhile (RFC 4429). It is not valid when there is none.
@@ -39,7 +43,7 @@ type State struct {
 // Equal tells whether a and b are the same.
 func (a State) Equal(b State) bool {
 	return a.Exists == b.Exists && a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) &&
-		a.MTU == b.MTU && a.Up == b.Up && a.LinkLocal == b.LinkLocal && a.DADFailed == b.DADFailed
+		a.MTU == b.MTU && a.Up == b.Up && a.Enslaved == b.Enslaved && a.LinkLocal == b.LinkLocal && a.DADFailed == b.DADFailed
 }
 
 // Watch calls onChange with the state of the device that is called dev, at once
@@ -200,6 +204,7 @@ func (w *watcher) read() (State, error) {
 	s.MAC = attrs.HardwareAddr
 	s.MTU = attrs.MTU
 	s.Up = carries(attrs.RawFlags)
+	s.Enslaved = attrs.MasterIndex != 0
 
 	addrs, err := w.netlink.AddrList(link, netlink.FAMILY_V6)
 	if err != nil {

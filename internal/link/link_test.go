@@ -203,7 +203,9 @@ func TestBridgePort(t *testing.T) {
 	w := start(t, ns)
 	w.until("usable address", usable)
 	ns.Must(ns.Netlink.LinkSetMaster(ns.Link("wan"), ns.Link("br")))
+	w.until("port of a bridge", func(s State) bool { return s.Exists && s.Enslaved })
 	ns.Must(ns.Netlink.LinkSetNoMaster(ns.Link("wan")))
+	w.until("no port any more", func(s State) bool { return s.Exists && !s.Enslaved })
 	timeout := time.After(300 * time.Millisecond)
 	for {
 		select {

@@ -7,6 +7,7 @@
 //	Tunnel                     interface wan_4: network add_dynamic, then notify_proto
 //	OwnAddresses, NoDAD        the kernel itself, see Kernel
 //	addresses, MTU, hop limit
+//	HGW                        interface wan_hgw: network add_dynamic, then notify_proto
 //	Error                      interface wan: set_data, and notify_proto, action 3
 //
 // A call is made only when what netifd would be told differs from what it was
@@ -47,7 +48,7 @@
 // was sent once is sent ever after, empty when there is nothing to say. Each
 // change of data makes firewall4 reload.
 //
-// # The child
+// # The children
 //
 // The IPv4 half is an interface of its own, because a tunnel in the parent's
 // update would take the parent's addresses with it. It is made once by
@@ -61,4 +62,8 @@
 // between is lost. So the next one waits until the old child is gone, and Apply
 // waits until the new one is up: then its device exists. In the end the parent's
 // protocol handler removes it, in its teardown.
+//
+// The routes by way of a home gateway are on an interface of their own too, on the port
+// to it, because netifd installs a route on its interface's device. Each update of it is
+// a full one. What fails there is a state.PartError, and shown with its part alone.
 package netifd

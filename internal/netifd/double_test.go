@@ -24,10 +24,16 @@ type netifdDouble struct {
 	seen func(args []string, reply string, err error)
 
 	parent iface
-	child  *iface
-	busy   time.Time // until then the child comes up or goes
+	child  childDouble // with the tunnel
+	hgw    childDouble // on the home gateway's port
+}
+
+// childDouble is an interface that add_dynamic made; iface is nil while there is none.
+type childDouble struct {
+	*iface
+	busy   time.Time // until then it comes up or goes
 	going  bool
-	broken string // why the child's setup fails
+	broken string // why its setup fails
 }
 
 type iface struct {
@@ -93,20 +99,25 @@ func (d *netifdDouble) do(args []string) (string, error) {
 		message = args[3]
 	}
 	checkNumbers(d.t, message)
-	child, isChild := strings.CutPrefix(args[1], "network.interface.wan_4")
-	switch what := args[1] + " " + args[2]; {
-	case isChild && (d.child == nil || child != ""):
-		return "", ubusStatus(notFound)
-	case what == "network.interface.wan_4 status":
-		reply, _ := json.Marshal(map[string]any{"up": d.child.up, "dynamic": d.child.dynamic, "errors": d.child.errors,
-			"pending": !d.child.up && !d.child.blocked, "l3_device": d.child.device})
-		return string(reply), nil
-	case what == "network.interface.wan_4 remove":
-		if d.going {
-			return "", ubusStatus(invalidArgument)
+	for name, c := range d.children() {
+		object, ok := strings.CutPrefix(args[1], "network.interface.")
+		switch {
+		case !ok || object != name:
+		case c.iface == nil:
+			return "", ubusStatus(notFound)
+		case args[2] == "status":
+			reply, _ := json.Marshal(map[string]any{"up": c.up, "dynamic": c.dynamic, "errors": c.errors,
+				"pending": !c.up && !c.blocked, "l3_device": c.device})
+			return string(reply), nil
+		case args[2] == "remove":
+			if c.going {
+				return "", ubusStatus(invalidArgument)
+			}
+			c.going, c.busy = true, time.Now().Add(goesAfter)
+			return "", nil
 		}
-		d.going, d.busy = true, time.Now().Add(goesAfter)
-		return "", nil
+	}
+	switch what := args[1] + " " + args[2]; {
 	case what == "network.interface.wan set_data":
 		var data map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(message), &data); err != nil {
@@ -115,17 +126,20 @@ func (d *netifdDouble) do(args []string) (string, error) {
 		d.parent.merge(data)
 		return "", nil
 	case what == "network add_dynamic":
-		if d.child != nil {
+		var config struct{ Name, Proto string }
+		if err := json.Unmarshal([]byte(message), &config); err != nil {
+			return "", ubusStatus(invalidArgument)
+		}
+		c := d.children()[config.Name]
+		switch {
+		case c == nil, config.Proto != map[*childDouble]string{&d.child: tunnelProto, &d.hgw: hgwProto}[c]:
+			return "", ubusStatus(invalidArgument)
+		case c.iface != nil:
 			d.t.Error("add_dynamic of a child that is there: netifd would take it down")
 			return "", nil
 		}
-		var c dynamic
-		if err := json.Unmarshal([]byte(message), &c); err != nil || c.Proto != childProto {
-			return "", ubusStatus(invalidArgument)
-		}
-		d.child = &iface{dynamic: true}
-		d.going, d.busy = false, time.Now().Add(comesUpAfter)
-		d.child.data = map[string]json.RawMessage{"setup": json.RawMessage(message)}
+		c.iface = &iface{dynamic: true, data: map[string]json.RawMessage{"setup": json.RawMessage(message)}}
+		c.going, c.busy = false, time.Now().Add(comesUpAfter)
 		return "", nil
 	case what == "network.interface notify_proto":
 		return "", d.notify(message)
@@ -133,33 +147,49 @@ func (d *netifdDouble) do(args []string) (string, error) {
 	return "", ubusStatus(3) // method not found
 }
 
-// childClock lets happen what takes netifd and the child's handler a while.
+func (d *netifdDouble) children() map[string]*childDouble {
+	return map[string]*childDouble{"wan_4": &d.child, "wan_hgw": &d.hgw}
+}
+
+// childClock lets happen what takes netifd and the children's handlers a while.
 func (d *netifdDouble) childClock() {
-	if d.child == nil || d.busy.IsZero() || time.Now().Before(d.busy) {
-		return
+	for _, c := range d.children() {
+		if c.iface == nil || c.busy.IsZero() || time.Now().Before(c.busy) {
+			continue
+		}
+		c.busy = time.Time{}
+		switch {
+		case c.going:
+			c.iface, c.going = nil, false
+		case c.broken != "":
+			c.blocked = true
+			c.errors = []json.RawMessage{json.RawMessage(c.broken)}
+		default:
+			c.update(d.t, d.handler(c))
+		}
 	}
-	d.busy = time.Time{}
-	if d.going {
-		d.child, d.going = nil, false
-		return
+}
+
+// handler is what the protocol handler of a child sends.
+func (d *netifdDouble) handler(c *childDouble) update {
+	if c == &d.hgw {
+		var p dynamicPort
+		if err := json.Unmarshal(c.data["setup"], &p); err != nil {
+			d.t.Fatal(err)
+		}
+		return update{LinkUp: true, IfName: p.Device}
 	}
-	if d.broken != "" {
-		d.child.blocked = true
-		d.child.errors = []json.RawMessage{json.RawMessage(d.broken)}
-		return
-	}
-	var c dynamic
-	if err := json.Unmarshal(d.child.data["setup"], &c); err != nil {
+	var t dynamicTunnel
+	if err := json.Unmarshal(c.data["setup"], &t); err != nil {
 		d.t.Fatal(err)
 	}
-	// What the protocol handler sends.
 	zero := int32(0)
-	d.child.update(d.t, update{
-		LinkUp: true, IfName: "sofu-" + c.Name,
-		Tunnel: &tunnel{Mode: "ipip6", Local: c.Local, Remote: c.Remote, MTU: c.MTU, TTL: c.TTL, Data: tunnelData{c.EncapLimit}},
-		IPAddr: []ipAddr{{IPAddr: c.IPAddr, Mask: "32"}}, IP6Addr: []ipAddr{{IPAddr: c.Local, Mask: "128", Preferred: &zero, Offlink: true}},
+	return update{
+		LinkUp: true, IfName: "sofu-" + t.Name,
+		Tunnel: &tunnel{Mode: "ipip6", Local: t.Local, Remote: t.Remote, MTU: t.MTU, TTL: t.TTL, Data: tunnelData{t.EncapLimit}},
+		IPAddr: []ipAddr{{IPAddr: t.IPAddr, Mask: "32"}}, IP6Addr: []ipAddr{{IPAddr: t.Local, Mask: "128", Preferred: &zero, Offlink: true}},
 		Routes: []ipRoute{{Target: netip.IPv4Unspecified(), Netmask: "0"}},
-	})
+	}
 }
 
 func (d *netifdDouble) notify(message string) error {
@@ -187,19 +217,16 @@ func (d *netifdDouble) notify(message string) error {
 		d.t.Errorf("%s: %v", message, err)
 		return ubusStatus(invalidArgument)
 	}
-	switch u.Interface {
-	case "wan":
+	c := d.children()[u.Interface]
+	switch {
+	case u.Interface == "wan":
 		d.parent.update(d.t, u)
-	case "wan_4":
-		if d.child == nil {
-			return ubusStatus(notFound)
-		}
-		if !d.child.up {
-			d.t.Error("an update of a child that is not up: its handler would undo it")
-		}
-		d.child.update(d.t, u)
-	default:
+	case c == nil || c.iface == nil:
 		return ubusStatus(notFound)
+	case !c.up:
+		d.t.Error("an update of a child that is not up: its handler would undo it")
+	default:
+		c.update(d.t, u)
 	}
 	return nil
 }

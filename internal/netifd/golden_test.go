@@ -48,7 +48,7 @@ func newScenario(t *testing.T, change func(*Options)) *scenario {
 	s := &scenario{t: t, netifd: newDouble(t), kernel: &kernelDouble{}}
 	s.opt = Options{
 		Interface: "wan", Child: "wan_4", Device: "eth1", TunnelDevice: TunnelDevice("wan_4"),
-		SourceFilter: true, Zone: "wan", Kernel: s.kernel, Call: s.netifd.call,
+		HGWChild: "wan_hgw", HGWZone: "lan", SourceFilter: true, Zone: "wan", Kernel: s.kernel, Call: s.netifd.call,
 		Data: func(state.State) map[string]any {
 			data := map[string]any{"line": "next", "zone": "not ours to say"}
 			if s.phone != nil {
@@ -237,6 +237,12 @@ func describe(out *bytes.Buffer, st state.State, now time.Time) {
 			line("phone route %v via %v", r.Prefix, r.Via)
 		}
 	}
+	if h := st.HGW; h != nil {
+		line("home gateway on %s, forwarded %v, reserved %v", h.Device, h.Forward, h.Reserved)
+		for _, r := range h.Routes {
+			line("home gateway's %v via %v for %s", r.Prefix, r.Via, for5(r.Until))
+		}
+	}
 	if t := st.Tunnel; t != nil {
 		line("tunnel %s from %s to %s, MTU %d, TTL %d, limit %d", t.IPv4, t.Local, t.Remote, t.MTU, t.TTL, t.EncapLimit)
 	}
@@ -394,16 +400,38 @@ func check(t *testing.T, title string, o *Options, d *netifdDouble, k *kernelDou
 
 	wantKernel := state.State{Phase: st.Phase, OwnAddresses: st.OwnAddresses, WAN: state.WAN{
 		Device: st.WAN.Device, Addresses: held, MTU: st.WAN.MTU, HopLimit: st.WAN.HopLimit}}
+	if h := st.HGW; h != nil {
+		wantKernel.HGW = &state.HGW{Device: h.Device, Forward: h.Forward}
+	}
 	if !reflect.DeepEqual(k.state, wantKernel) {
 		t.Errorf("%s: the kernel has %+v\nwant %+v", title, k.state, wantKernel)
 	}
 
+	switch h := st.HGW; {
+	case h == nil || !h.Forward:
+		if d.hgw.iface != nil && !d.hgw.going {
+			t.Errorf("%s: the home gateway's interface is there without one", title)
+		}
+	case d.hgw.iface == nil || d.hgw.going || !d.hgw.up || d.hgw.device != h.Device:
+		t.Errorf("%s: no interface of the home gateway on %s", title, h.Device)
+	default:
+		want := map[string]bool{}
+		for _, r := range h.Routes {
+			if alive(r.Until) {
+				want[fmt.Sprintf("%s metric 512 via %s", r.Prefix, r.Via)] = true
+			}
+		}
+		if diff := cmp.Diff(want, d.hgw.kernel); diff != "" {
+			t.Errorf("%s: on the home gateway's port (-want +got):\n%s", title, diff)
+		}
+	}
+
 	switch tn := st.Tunnel; {
 	case tn == nil:
-		if d.child != nil && !d.going {
+		if d.child.iface != nil && !d.child.going {
 			t.Errorf("%s: the child is there without a tunnel", title)
 		}
-	case d.child == nil || d.going || !d.child.up:
+	case d.child.iface == nil || d.child.going || !d.child.up:
 		t.Errorf("%s: no child", title)
 	default:
 		limit := "ignore"
@@ -627,7 +655,7 @@ func TestExtendPrefix(t *testing.T) {
 func TestStaleChild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScenario(t, func(o *Options) { o.Data = nil })
-		s.netifd.child = &iface{up: true, dynamic: true}
+		s.netifd.child.iface = &iface{up: true, dynamic: true}
 		s.prepare()
 		// As after a teardown by the protocol handler.
 		s.a = New(s.opt)
@@ -641,17 +669,54 @@ func TestStaleChild(t *testing.T) {
 func TestBrokenChild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScenario(t, func(o *Options) { o.Data = nil })
-		s.netifd.broken = `{"subsystem":"sofutobanku4","code":"TUNNEL","data":["netifd cannot make the tunnel"]}`
+		s.netifd.child.broken = `{"subsystem":"sofutobanku4","code":"TUNNEL","data":["netifd cannot make the tunnel"]}`
 		s.prepare()
 		s.apply("the child does not come up", nextUp())
 		s.a.opt.CheckTunnel = func() error { return errors.New("no module") }
 		s.apply("nor when tried again; this time the kernel is asked why", nextUp())
-		s.netifd.broken = ""
+		s.netifd.child.broken = ""
 		s.apply("mended", nextUp())
-		s.netifd.child = nil
+		s.netifd.child.iface = nil
 		st := nextUp()
 		st.Tunnel.Remote = br2
 		s.apply("somebody took it away, and the BR changes", st)
+		s.close()
+		s.compare()
+	})
+}
+
+// A home gateway behind the router: routes on an interface of its own, and a part of the
+// prefix that no LAN is given.
+func TestHGW(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScenario(t, func(o *Options) { o.Data = nil })
+		s.prepare()
+		via := netip.MustParseAddr("fe80::f0")
+		served := func(routes ...state.Route) state.State {
+			st := nextLine()
+			st.HGW = &state.HGW{Device: "lan4", Forward: true, Reserved: netip.MustParsePrefix("2001:db8:1100:e0::/59"), Routes: routes}
+			return st
+		}
+		delegated := state.Route{Prefix: netip.MustParsePrefix("2001:db8:1100:f0::/60"), Via: via, Until: in(14400)}
+		address := state.Route{Prefix: netip.MustParsePrefix("2001:db8:1100:ef::1/128"), Via: via, Until: in(14400)}
+		missing := state.State{Phase: state.Starting, WAN: state.WAN{Device: "eth1"},
+			HGW: &state.HGW{Device: "lan4", Error: &state.Error{Code: "HGW_DEVICE", Text: "there is no network device lan4"}}}
+		s.apply("its port is missing", missing)
+		s.apply("it is there, and the line too", served())
+		s.apply("it was given a prefix", served(delegated))
+		s.apply("and an address", served(delegated, address))
+		s.apply("the same again", served(delegated, address))
+		s.apply("the address is given back", served(delegated))
+		s.netifd.hgw.iface = nil
+		s.apply("somebody took the interface away, which shows when there is news", served(delegated, address))
+		s.apply("tried again", served(delegated, address))
+		s.kernel.err = &state.PartError{Part: state.PartHGW, Err: errors.New("neither nft nor tc")}
+		s.apply("what fails for it alone is not shown as the line's", served(delegated))
+		s.kernel.err = nil
+		time.Sleep(14400 * time.Second)
+		s.apply("its lease is over", served(delegated))
+		st := nextLine()
+		s.apply("there is none any more", st)
 		s.close()
 		s.compare()
 	})

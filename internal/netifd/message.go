@@ -65,9 +65,9 @@ type failure struct {
 	Error     []string `json:"error,omitempty"`
 }
 
-// dynamic is the configuration of the child in network add_dynamic. Local to
-// EncapLimit are its protocol handler's, the others netifd's own.
-type dynamic struct {
+// dynamicTunnel is the configuration of the child with the tunnel in network
+// add_dynamic. Local to EncapLimit are its protocol handler's, the others netifd's own.
+type dynamicTunnel struct {
 	Name         string     `json:"name"`
 	Proto        string     `json:"proto"`
 	Local        netip.Addr `json:"local"`
@@ -80,6 +80,15 @@ type dynamic struct {
 	Metric       int        `json:"metric,omitempty"`
 	DefaultRoute *bool      `json:"defaultroute,omitempty"`
 	IP4Table     string     `json:"ip4table,omitempty"`
+}
+
+// dynamicPort is the same of the child on the home gateway's port.
+type dynamicPort struct {
+	Name      string `json:"name"`
+	Proto     string `json:"proto"`
+	Device    string `json:"device"`
+	ForceLink bool   `json:"force_link"` // up without a carrier
+	Zone      string `json:"zone,omitempty"`
 }
 
 // rule is a rule of firewall4. Without a source zone it would be one for what the

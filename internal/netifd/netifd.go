@@ -35,6 +35,8 @@ type Options struct {
 	Child        string // logical name of the interface for IPv4, "wan_4"
 	Device       string // the WAN device
 	TunnelDevice string // the child's device, see TunnelDevice
+	HGWChild     string // logical name of the interface on the home gateway's port, "wan_hgw"
+	HGWZone      string // its firewall zone, "" for none
 
 	// SourceFilter restricts routes by way of a router to packets whose source
 	// the line gave, as odhcp6c does (its option sourcefilter).
@@ -82,9 +84,11 @@ type Applier struct {
 
 	problem *state.Error // what the last Apply failed with
 
-	// What it knows of the child. tunnel is nil when nobody can say.
-	child  presence
-	tunnel *state.Tunnel
+	// What it knows of the children. tunnel and hgwSent are nil when nobody can say.
+	child   child
+	tunnel  *state.Tunnel
+	hgw     child
+	hgwSent *view
 }
 
 // New returns an Applier that sends nothing yet.
@@ -96,13 +100,15 @@ func New(o Options) *Applier {
 	if a.opt.Context == nil {
 		a.opt.Context = context.Background()
 	}
+	a.child = child{Applier: a, name: o.Child, use: "IPv4", code: "NO_IPV4_INTERFACE"}
+	a.hgw = child{Applier: a, name: o.HGWChild, use: "the home gateway", code: "HGW_APPLY"}
 	return a
 }
 
 // Prepare puts away the child that a killed predecessor left, and prepares the
 // kernel. Apply does what of it failed; what fails because Context ends is no error.
 func (a *Applier) Prepare() error {
-	err := a.removeStale()
+	err := a.child.removeStale()
 	if a.opt.Context.Err() != nil {
 		err = nil
 	}
@@ -120,9 +126,10 @@ func (a *Applier) Apply(st state.State) error {
 	// The kernel first: the parent's update makes netifd copy the MTU to the LAN.
 	errs := []error{a.opt.Kernel.Apply(kernelPart(st))}
 	for _, step := range []func() error{
-		a.removeStale,
+		a.child.removeStale,
 		func() error { return a.unlessDown(a.applyParent(st)) },
-		func() error { return a.applyChild(st.Tunnel) },
+		func() error { return a.applyTunnel(st.Tunnel) },
+		func() error { return a.applyHGW(st.HGW) },
 		func() error { return a.tell(st, errors.Join(errs...)) },
 	} {
 		err := step()
@@ -139,6 +146,7 @@ func (a *Applier) Apply(st state.State) error {
 
 // tell shows what the steps of an Apply failed with, until they do not.
 func (a *Applier) tell(st state.State, failed error) error {
+	failed, _ = state.Split(failed) // the others are told with their part
 	if failed == nil && a.problem == nil {
 		return nil
 	}
@@ -210,6 +218,9 @@ func kernelPart(st state.State) state.State {
 	part := state.State{Phase: st.Phase, OwnAddresses: st.OwnAddresses, WAN: state.WAN{
 		Device: st.WAN.Device, MTU: st.WAN.MTU, HopLimit: st.WAN.HopLimit,
 	}}
+	if h := st.HGW; h != nil {
+		part.HGW = &state.HGW{Device: h.Device, Forward: h.Forward}
+	}
 	for _, ad := range st.WAN.Addresses {
 		if ad.NoDAD {
 			part.WAN.Addresses = append(part.WAN.Addresses, ad)
@@ -347,7 +358,11 @@ func (a *Applier) update(v *view, now time.Time) update {
 	}
 	for _, p := range v.prefixes {
 		preferred, valid := p.seconds(now)
-		u.IP6Prefix = append(u.IP6Prefix, fmt.Sprintf("%s,%d,%d", p.prefix, preferred, valid))
+		s := fmt.Sprintf("%s,%d,%d", p.prefix, preferred, valid)
+		if v.reserved.IsValid() && p.prefix.Bits() < v.reserved.Bits() && p.prefix.Overlaps(v.reserved) {
+			s += ",excluded=" + v.reserved.String()
+		}
+		u.IP6Prefix = append(u.IP6Prefix, s)
 	}
 	if v.phone.IsValid() {
 		u.IPAddr = []ipAddr{{IPAddr: v.phone.Addr(), Mask: mask(v.phone)}}

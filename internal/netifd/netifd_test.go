@@ -51,7 +51,7 @@ func TestAnyStory(t *testing.T) {
 				time.Sleep(time.Duration(rnd.IntN(400)) * time.Second)
 				if rnd.IntN(8) == 0 {
 					s.netifd.childClock()
-					s.netifd.child = nil // by a person
+					s.netifd.child.iface = nil // by a person
 				}
 				st := randomState(rnd)
 				s.phone = nil
@@ -62,7 +62,7 @@ func TestAnyStory(t *testing.T) {
 				err := s.a.Apply(st)
 				failing = false
 				// A person took the child away, and nothing in the State tells.
-				gone := st.Tunnel != nil && (s.netifd.child == nil || s.netifd.going)
+				gone := st.Tunnel != nil && (s.netifd.child.iface == nil || s.netifd.child.going)
 				if err != nil || gone {
 					time.Sleep(time.Second)
 					st = nextTunnel(st)
@@ -228,8 +228,8 @@ func TestHangingChild(t *testing.T) {
 		s := newScenario(t, nil)
 		s.prepare()
 		s.netifd.fail = func([]string) (error, bool) {
-			if c := s.netifd.child; c != nil {
-				s.netifd.busy = time.Now().Add(time.Hour)
+			if s.netifd.child.iface != nil {
+				s.netifd.child.busy = time.Now().Add(time.Hour)
 			}
 			return nil, false
 		}
@@ -247,7 +247,7 @@ func TestHangingChild(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		s.netifd.fail = nil
-		s.netifd.busy = time.Now()
+		s.netifd.child.busy = time.Now()
 		if err := s.a.Apply(nextUp()); err != nil {
 			t.Error(err)
 		}
@@ -257,7 +257,7 @@ func TestHangingChild(t *testing.T) {
 func TestConfiguredChildIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScenario(t, nil)
-		s.netifd.child = &iface{up: true}
+		s.netifd.child.iface = &iface{up: true}
 		err := s.a.Prepare()
 		e, ok := errors.AsType[*ChildError](err)
 		if !ok || e.Code() != "NO_IPV4_INTERFACE" || !strings.Contains(e.Error(), "wan_4") {
@@ -270,7 +270,7 @@ func TestConfiguredChildIsLeftAlone(t *testing.T) {
 		if err := s.a.Apply(st); !errors.As(err, &e) {
 			t.Errorf("error %v", err)
 		}
-		if s.netifd.going || s.netifd.child.tunnel != "" || !s.netifd.parent.up {
+		if s.netifd.child.going || s.netifd.child.tunnel != "" || !s.netifd.parent.up {
 			t.Errorf("child %+v, parent up %v", s.netifd.child, s.netifd.parent.up)
 		}
 	})

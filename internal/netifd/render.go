@@ -35,6 +35,7 @@ type view struct {
 	up        bool
 	addresses []lifetime
 	prefixes  []lifetime
+	reserved  netip.Prefix // the part of a prefix that no LAN is given, invalid for none
 	routes    []route
 	phone     netip.Prefix // the telephone network's address, invalid for none
 	routes4   []state.Route
@@ -68,6 +69,7 @@ func (v *view) equal(w *view) bool { return reflect.DeepEqual(v, w) }
 func (v *view) within(w *view) bool {
 	return len(v.addresses) <= len(w.addresses) &&
 		slices.EqualFunc(v.addresses, w.addresses[:len(v.addresses)], samePrefix) &&
+		v.reserved == w.reserved &&
 		!slices.ContainsFunc(v.prefixes, func(p lifetime) bool { return index(w.prefixes, p) < 0 }) &&
 		!slices.ContainsFunc(v.routes, func(r route) bool {
 			return !slices.ContainsFunc(w.routes, func(x route) bool { return x.routeKey == r.routeKey })
@@ -106,6 +108,9 @@ func (o *Options) render(st state.State, now time.Time) *view {
 		v.up = true
 		v.prefix(lifetime{p.Prefix.Masked(), p.Preferred, p.Valid, p.Deprecated})
 		sources = append(sources, p.Prefix.Masked())
+		if h := st.HGW; h != nil {
+			v.reserved = h.Reserved
+		}
 	}
 	extend := o.ExtendPrefix && len(v.prefixes) == 0
 	for _, a := range st.WAN.Addresses {

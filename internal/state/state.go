@@ -55,6 +55,9 @@ type State struct {
 
 	// Phone is the telephone network on the WAN, nil where it is not joined.
 	Phone *Phone
+
+	// HGW is a home gateway behind the router, nil without one.
+	HGW *HGW
 }
 
 // Phone is an IPv4 network beside the line's own, which telephones use.
@@ -62,6 +65,19 @@ type Phone struct {
 	Address netip.Prefix // on the WAN device, invalid before there is one
 	Routes  []Route      // IPv4; never a default route
 	Error   *Error       // what is wrong with it, and with nothing else
+}
+
+// HGW is a home gateway (HGW) that keeps its place on the line, on a port of its own
+// behind the router.
+type HGW struct {
+	Device string // the router's port to it
+	// Forward: IPv4 and ARP go between the WAN and Device at layer 2, untouched.
+	Forward bool
+	// Reserved is the part of State.Prefix that the HGW is given of, and no LAN. It is
+	// invalid where there is none.
+	Reserved netip.Prefix
+	Routes   []Route // IPv6, on Device, by way of the HGW
+	Error    *Error  // what is wrong with it, and with nothing else
 }
 
 // Error is what keeps a line from being up, in words for a person.
@@ -85,26 +101,43 @@ func ErrorOf(err error) Error {
 	return Error{ErrApply, err.Error()}
 }
 
-// PhoneError is what an applier failed with at State.Phone alone. It is no reason to
-// call the line anything but up.
-type PhoneError struct{ Err error }
+// Part names what is beside the line itself in a State.
+type Part string
 
-func (e *PhoneError) Error() string { return e.Err.Error() }
-func (e *PhoneError) Unwrap() error { return e.Err }
+// The parts.
+const (
+	PartPhone Part = "phone" // State.Phone
+	PartHGW   Part = "hgw"   // State.HGW
+)
 
-// SplitPhone takes the PhoneErrors out of joined errors.
-func SplitPhone(err error) (line, phone error) {
-	switch e := err.(type) {
-	case *PhoneError:
-		return nil, err
-	case interface{ Unwrap() []error }:
-		for _, part := range e.Unwrap() {
-			l, p := SplitPhone(part)
-			line, phone = errors.Join(line, l), errors.Join(phone, p)
+// PartError is what an applier failed with at one part alone. It is no reason to call
+// the line anything but up.
+type PartError struct {
+	Part Part
+	Err  error
+}
+
+func (e *PartError) Error() string { return e.Err.Error() }
+func (e *PartError) Unwrap() error { return e.Err }
+
+// Split takes the PartErrors out of joined errors: what is left, and those of each part.
+func Split(err error) (line error, parts map[Part]error) {
+	parts = map[Part]error{}
+	var walk func(error)
+	walk = func(err error) {
+		switch e := err.(type) {
+		case *PartError:
+			parts[e.Part] = errors.Join(parts[e.Part], err)
+		case interface{ Unwrap() []error }:
+			for _, x := range e.Unwrap() {
+				walk(x)
+			}
+		default:
+			line = errors.Join(line, err)
 		}
-		return line, phone
 	}
-	return err, nil
+	walk(err)
+	return line, parts
 }
 
 // WAN is the uplink itself.

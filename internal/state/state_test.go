@@ -6,21 +6,21 @@ import (
 	"testing"
 )
 
-func TestSplitPhone(t *testing.T) {
-	line, phone := errors.New("line"), &PhoneError{errors.New("phone")}
+func TestSplit(t *testing.T) {
+	line, phone, hgw := errors.New("line"), &PartError{PartPhone, errors.New("phone")}, &PartError{PartHGW, errors.New("hgw")}
 	for _, test := range []struct {
-		err                   error
-		wantLine, wantOfPhone string
+		err                          error
+		wantLine, wantPhone, wantHGW string
 	}{
-		{nil, "<nil>", "<nil>"},
-		{line, "line", "<nil>"},
-		{phone, "<nil>", "phone"},
-		{errors.Join(phone, phone), "<nil>", "phone\nphone"},
-		{errors.Join(nil, line, errors.Join(phone, line)), "line\nline", "phone"},
+		{nil, "<nil>", "<nil>", "<nil>"},
+		{line, "line", "<nil>", "<nil>"},
+		{phone, "<nil>", "phone", "<nil>"},
+		{errors.Join(phone, hgw, phone), "<nil>", "phone\nphone", "hgw"},
+		{errors.Join(nil, line, errors.Join(hgw, line)), "line\nline", "<nil>", "hgw"},
 	} {
-		l, p := SplitPhone(test.err)
-		if fmt.Sprint(l) != test.wantLine || fmt.Sprint(p) != test.wantOfPhone {
-			t.Errorf("%v: %v and %v", test.err, l, p)
+		l, parts := Split(test.err)
+		if fmt.Sprint(l) != test.wantLine || fmt.Sprint(parts[PartPhone]) != test.wantPhone || fmt.Sprint(parts[PartHGW]) != test.wantHGW {
+			t.Errorf("%v: %v and %v", test.err, l, parts)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Status struct {
 	Tunnel    *Tunnel           `json:"tunnel"` // null without one
 	Auth      *Auth             `json:"auth"`   // null before the first answer
 	Phone     *Phone            `json:"phone"`  // null without Hikari Denwa
+	HGW       *HGW              `json:"hgw"`    // null without a home gateway behind the router
 	Counters  map[string]uint64 `json:"counters"`
 	Events    []Event           `json:"events"` // the last ones, oldest first
 	// MS is now on the clock of the events: milliseconds since the link came up, 0
@@ -37,7 +38,7 @@ type Error struct {
 	Text string `json:"text"`
 }
 
-// Lifetime is what is left in seconds; nil is for ever.
+// Lifetime is what is left in whole seconds; nil is for ever.
 type Lifetime = *int64
 
 // Address is an address with its prefix length and what is left of it.
@@ -108,6 +109,22 @@ type Phone struct {
 	Error   *Error        `json:"error"`   // of this alone, null when there is none
 }
 
+// HGW is the home gateway behind the router.
+type HGW struct {
+	Device    string        `json:"device"`     // the router's port to it
+	Carrier   bool          `json:"carrier"`    // it is plugged in and on
+	MAC       string        `json:"mac"`        // "" before it spoke
+	LinkLocal *netip.Addr   `json:"link_local"` // null before it was given a prefix
+	Prefix    *netip.Prefix `json:"prefix"`     // delegated to it, null without one
+	Address   *netip.Prefix `json:"address"`    // a /128 or a /64 beside that, null without one
+	Valid     Lifetime      `json:"valid"`      // of the prefix
+	LastSeen  Lifetime      `json:"last_seen"`  // how long ago it spoke last, null for never
+	// Forwarding is what forwards IPv4 and ARP between it and the WAN: "nft", "tc", or
+	// "" for nothing.
+	Forwarding string `json:"forwarding"`
+	Error      *Error `json:"error"` // of this alone, null when there is none
+}
+
 // Event is a moment of the line's life.
 type Event struct {
 	// MS is milliseconds since the link came up.
@@ -140,6 +157,20 @@ func Of(st state.State, now time.Time) Status {
 	}
 	if t := st.Tunnel; t != nil {
 		s.Tunnel = &Tunnel{Local: t.Local, Remote: t.Remote, IPv4: t.IPv4, MTU: t.MTU}
+	}
+	if h := st.HGW; h != nil {
+		s.HGW = &HGW{Device: h.Device}
+		if h.Error != nil {
+			s.HGW.Error = &Error{Code: h.Error.Code, Text: h.Error.Text}
+		}
+		for _, r := range h.Routes {
+			s.HGW.LinkLocal = &r.Via
+			if s.HGW.Prefix == nil && r.Prefix.Bits() < 64 {
+				s.HGW.Prefix, s.HGW.Valid = &r.Prefix, left(r.Until, now)
+			} else {
+				s.HGW.Address = &r.Prefix
+			}
+		}
 	}
 	if a := st.Auth; a != nil {
 		s.Auth = &Auth{Server: a.Server, RTTMS: Milliseconds(a.RTT), Attributes: []Attribute{}}

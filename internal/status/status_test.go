@@ -54,6 +54,10 @@ func upStatus() Status {
 		Prefix: &state.Prefix{Prefix: netip.MustParsePrefix("2001:db8:1100::/56"), Preferred: at(12600), Valid: time.Time{}},
 		Tunnel: &state.Tunnel{Local: netip.MustParseAddr("2001:db8:1100::b"), Remote: netip.MustParseAddr("2001:db8:b::1"),
 			IPv4: netip.MustParseAddr("192.0.2.1"), MTU: 1460},
+		HGW: &state.HGW{Device: "lan4", Routes: []state.Route{
+			{Prefix: netip.MustParsePrefix("2001:db8:1100:f0::/60"), Via: netip.MustParseAddr("fe80::f0"), Until: at(14400)},
+			{Prefix: netip.MustParsePrefix("2001:db8:1100:ef::1/128"), Via: netip.MustParseAddr("fe80::f0"), Until: at(14400)},
+		}, Error: &state.Error{Code: "HGW_FORWARD", Text: "neither nft nor tc"}},
 		Auth: &state.Auth{Server: netip.MustParseAddrPort("[2001:db8:a::1]:1812"), RTT: 20500 * time.Microsecond,
 			Attributes: []state.Attribute{{Name: "Reply-Message", Value: "\x1b[31mwelcome"}}},
 	}, now)
@@ -65,6 +69,8 @@ func upStatus() Status {
 		Numbers: []string{"0312345678"}, Domain: "example.ne.jp", SIP: []netip.Addr{}, SIP4: []netip.Addr{netip.MustParseAddr("203.0.113.5")},
 		Address: &address, DSCP: 32, Error: &Error{Code: "PHONE_SILENT", Text: "no DHCPv4 server answers"},
 	}
+	ago := int64(75)
+	s.HGW.MAC, s.HGW.Carrier, s.HGW.LastSeen, s.HGW.Forwarding = "00:00:5e:00:53:10", true, &ago, "nft"
 	s.Counters = map[string]uint64{"ra.drop.hop-limit": 3, "ra.received.advertisement": 7}
 	s.Events = []Event{{MS: 0, Name: "link-up"}, {MS: 12.5, Name: "advertise", Detail: "from fe80::1"}}
 	s.MS = 3_700_000

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -59,6 +60,19 @@ func (s Status) WriteText(w io.Writer, now time.Time, colour bool) error {
 			row("phone error", "%s: %s", p.Error.Code, p.Error.Text)
 		}
 	}
+	if h := s.HGW; h != nil {
+		row("HGW", "%s on %s%s", cmp.Or(h.MAC, "not seen yet"), h.Device, seen(h.LastSeen))
+		if h.Prefix != nil {
+			row("", "%s (%s) via %s", h.Prefix, lasting(h.Valid), h.LinkLocal)
+		}
+		if h.Address != nil {
+			row("", "%s", h.Address)
+		}
+		row("", "IPv4 by %s", cmp.Or(h.Forwarding, "nothing"))
+		if h.Error != nil {
+			row("", "error %s: %s", h.Error.Code, h.Error.Text)
+		}
+	}
 	for _, list := range []struct {
 		name   string
 		values []string
@@ -114,6 +128,13 @@ func lasting(l Lifetime) string {
 		return "for ever"
 	}
 	return ForPeople(time.Duration(*l)*time.Second) + " left"
+}
+
+func seen(ago Lifetime) string {
+	if ago == nil {
+		return ""
+	}
+	return ", last seen " + ForPeople(time.Duration(*ago)*time.Second) + " ago"
 }
 
 func lifetimes(preferred, valid Lifetime) string {

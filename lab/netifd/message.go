@@ -239,5 +239,15 @@ func parsePrefix(s string) (p prefix, err error) {
 			}
 		}
 	}
+	for _, more := range fields[min(3, len(fields)):] {
+		part, ok := strings.CutPrefix(more, "excluded=")
+		if !ok && strings.HasPrefix(more, "class=") {
+			continue
+		}
+		out, err := netip.ParsePrefix(part)
+		if !ok || err != nil || out.Bits() <= p.Bits() || out.Bits() > 64 || !p.Contains(out.Addr()) {
+			return p, fmt.Errorf("ip6prefix %q", s)
+		}
+	}
 	return p, nil
 }

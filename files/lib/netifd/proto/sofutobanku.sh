@@ -1,9 +1,11 @@
 #!/bin/sh
-# netifd's handlers of the two protocols of sofu-proto:
+# netifd's handlers of the protocols of sofu-proto:
 #
-#   sofutobanku    the line: runs the daemon, which does everything else
-#   sofutobanku4   its IPv4-in-IPv6 tunnel; the daemon makes one for each line,
-#                  and it can be had by hand by who knows the three addresses
+#   sofutobanku      the line: runs the daemon, which does everything else
+#   sofutobanku4     its IPv4-in-IPv6 tunnel; the daemon makes one for each line,
+#                    and it can be had by hand by who knows the three addresses
+#   sofutobankuhgw   the port to a home gateway, with the routes that the daemon
+#                    gives it
 #
 # netifd runs this file in its own directory, as
 #   sofutobanku.sh '' dump
@@ -32,6 +34,7 @@ proto_sofutobanku_init_config() {
 	proto_config_add_string vsa_packing chap_ident mac_format
 	proto_config_add_string require_message_authenticator send_message_authenticator
 	proto_config_add_string sourcefilter extendprefix zone ip4table phone phone_dscp
+	proto_config_add_string hgw_device hgw_mac hgw_zone
 }
 
 proto_sofutobanku_setup() {
@@ -51,8 +54,9 @@ proto_sofutobanku_restart() {
 # not set otherwise. netifd sets up again at once, however often that fails.
 proto_sofutobanku_teardown() {
 	proto_kill_command "$1"
-	# An interface without a device of its own outlives its parent.
+	# What add_dynamic made outlives its parent.
 	ubus call "network.interface.$1_4" remove >/dev/null 2>&1
+	ubus call "network.interface.$1_hgw" remove >/dev/null 2>&1
 	case ${ERROR:-0} in
 	0) ;;
 	3) sofutobanku_blocked "$1" CONFIG "sofu-proto cannot work with this configuration; 'logread -e $1' says why" ;;
@@ -128,6 +132,21 @@ proto_sofutobanku4_teardown() {
 	:
 }
 
+# shellcheck disable=SC2034
+proto_sofutobankuhgw_init_config() {
+	no_proto_task=1
+	lasterror=1
+}
+
+proto_sofutobankuhgw_setup() {
+	proto_init_update "$2" 1
+	proto_send_update "$1"
+}
+
+proto_sofutobankuhgw_teardown() {
+	:
+}
+
 # sofutobanku_failed INTERFACE CODE TEXT ends a setup for good.
 sofutobanku_failed() {
 	sofutobanku_blocked "$@"
@@ -141,3 +160,4 @@ sofutobanku_within() {
 
 add_protocol sofutobanku
 add_protocol sofutobanku4
+add_protocol sofutobankuhgw
