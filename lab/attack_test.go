@@ -53,7 +53,7 @@ type siege struct {
 func newSiege(t *testing.T, log string) (realisp.Network, *siege) {
 	lab, nw := newLine(t)
 	isp := startSimulated(t, lab, nw, realisp.Next, "--message-authenticator")
-	s := &siege{t: t, isp: isp, attacker: newAttacker(t, nw), router: startLoggingRouter(t, lab, nw.Router, isp.UCI(), log)}
+	s := &siege{t: t, isp: isp, attacker: newAttacker(t, nw), router: startRouterWith(t, lab, nw.Router, isp.UCI(), log)}
 	s.calm = essence(s.router.awaitUp(isp.Now()))
 	for _, a := range nw.Router.Addrs(realisp.WAN) {
 		if a.Addr().IsLinkLocalUnicast() {

@@ -145,6 +145,8 @@ func (c *checked) useTools(what string, good bool) {
 		// others: a running line, or one without Hikari Denwa, is no success for it.
 		others bool
 	}{
+		// First, to hear the others.
+		{"capture", []string{"capture", realisp.WAN, "-o", captured, "-w", "3"}, false},
 		{"rtsol", []string{"rtsol", realisp.WAN, "-1", "-w", "2"}, false},
 		{"nd", []string{"nd"}, false},
 		{"ping6", []string{"ping6", "ff02::1%" + realisp.WAN, "-c", "1"}, false},
@@ -154,7 +156,6 @@ func (c *checked) useTools(what string, good bool) {
 		{"probe dhcp6", append([]string{"probe", "dhcp6", "-w", "2"}, at...), true},
 		{"probe dhcp4", append([]string{"probe", "dhcp4", "-w", "1"}, at...), true},
 		{"report", append([]string{"report"}, at...), false},
-		{"capture", []string{"capture", realisp.WAN, "-o", captured, "-w", "3"}, false},
 		// Last, of what the others did: capture has ended by then.
 		{"learn", []string{"learn", captured}, true},
 	}
@@ -270,6 +271,7 @@ const (
 func TestCheckLines(t *testing.T) {
 	all := newTable(t)
 	for _, line := range realisp.Lines {
+		telephone := func(s status.Status) bool { return joined(s) || line == realisp.NextRA }
 		t.Run(string(line)+"/simulated", func(t *testing.T) {
 			c := newNetwork(t, all)
 			c.net.ISP.Addr("core", nameServer6+"/128")
@@ -277,6 +279,7 @@ func TestCheckLines(t *testing.T) {
 			isp := startSimulated(t, c.lab, c.net, line, "--dns", nameServer6)
 			c.r = startRouter(t, c.lab, c.net.Router, isp.UCI())
 			c.r.awaitUp(isp.Now())
+			c.r.await("the telephone", telephone)
 			c.says("nothing on "+t.Name(), "", check.OK)
 		})
 		t.Run(string(line)+"/real", func(t *testing.T) {
@@ -285,6 +288,7 @@ func TestCheckLines(t *testing.T) {
 			c.answerNames()
 			c.r = startRouter(t, c.lab, c.net.Router, isp.UCI())
 			c.r.awaitUp(isp.Config)
+			c.r.await("the telephone", telephone)
 			c.says("nothing on "+t.Name(), "", check.OK)
 		})
 	}
@@ -302,6 +306,7 @@ func TestCheckOpenWrt(t *testing.T) {
 		c.table.row(t, what, want, verdict, r, took)
 	}
 	o.awaitUp(c.isp.Now())
+	o.awaitDaemon("the telephone", joined)
 	says("nothing", "", check.OK)
 
 	c.net.ISP.Down(realisp.Port)
@@ -370,12 +375,36 @@ func TestCheckUp(t *testing.T) {
 	c := newChecked(t, newTable(t))
 	router, isp := c.net.Router, c.net.ISP
 	c.r = startRouter(t, c.lab, router, c.isp.UCI())
-	up := func() { c.r.awaitUp(c.isp.Now()) }
+	up := func() {
+		c.r.awaitUp(c.isp.Now())
+		c.r.await("the telephone", joined)
+	}
+	phone := func(code string) func(status.Status) bool {
+		return func(s status.Status) bool {
+			return s.Phone != nil && s.Phone.Address == nil && s.Phone.Error != nil && s.Phone.Error.Code == code
+		}
+	}
+	refuse := func() {
+		c.isp.ctl("phone refuse")
+		c.r.Signal(syscall.SIGUSR1)
+		c.r.await("no telephone", phone("PHONE_REFUSED"))
+	}
+	grant := func() {
+		c.isp.ctl("phone grant")
+		c.r.Signal(syscall.SIGUSR1)
+	}
 	run := func(argv ...string) func() { return func() { router.Run(argv...) } }
 	again := func() { // start over
-		before := c.r.await("a status", func(status.Status) bool { return true }).Counters["dhcp6.sent.solicit"]
+		before := c.r.await("a status", func(status.Status) bool { return true }).Counters
 		c.r.Signal(syscall.SIGUSR2)
-		c.r.await("a new Solicit", func(s status.Status) bool { return s.Counters["dhcp6.sent.solicit"] > before })
+		c.r.await("all of it anew", func(s status.Status) bool {
+			for _, name := range []string{"dhcp6.sent.solicit", "radius.sent.access-request", "dhcp4.received.ack"} {
+				if s.Counters[name] == before[name] {
+					return false
+				}
+			}
+			return true
+		})
 		up()
 	}
 	up()
@@ -433,6 +462,19 @@ func TestCheckUp(t *testing.T) {
 		{"a hop of MTU 1280", func() func() { return drop(isp, realisp.Port, "basic", "match", "cmp(u16 at 4 layer 1 gt 1240)") }, "mtu", check.Warn},
 		{"no name server answers", func() func() { c.silenceNames(); return c.answerNames }, "dns", check.Fail},
 		{"no name server answers by IPv6", func() func() { return drop(isp, realisp.Port, "flower", "dst_ip", nameServer6) }, "dns", check.Warn},
+		{"the telephone network refuses", func() func() { refuse(); return func() { grant(); up() } }, "phone", check.Fail},
+		{"somebody has the telephone's address", func() func() {
+			refuse()
+			own := realisp.PhoneAddress.Addr().String() + "/32"
+			isp.Addr(realisp.Port, own)
+			grant()
+			c.r.await("the conflict", phone("PHONE_CONFLICT"))
+			return func() {
+				isp.DelAddr(realisp.Port, own)
+				c.r.Signal(syscall.SIGUSR1)
+				up()
+			}
+		}, "phone", check.Fail},
 		{"another client asks for a prefix", func() func() {
 			stop := c.solicitAsAnother()
 			return stop
@@ -511,6 +553,8 @@ func TestCheckStart(t *testing.T) {
 			until: func(s status.Status) bool { return s.Tunnel != nil }},
 		{name: "an encapsulation limit", change: option("encaplimit", "4"), cause: "tunnel", verdict: check.Warn,
 			until: func(s status.Status) bool { return s.Tunnel != nil && s.Tunnel.EchoMS != nil }},
+		{name: "no telephone network", carrier: "silent dhcp4", cause: "phone",
+			until: func(s status.Status) bool { return s.Phone != nil && s.Phone.Error != nil }},
 		{name: "an option that cannot be", change: replace("'next'", "'nxet'"), cause: "config"},
 		{name: "another device", change: replace("'wan0'", "'wan9'"), cause: "link"},
 	} {

@@ -34,16 +34,19 @@ func TestFlash(t *testing.T) {
 	p.WaitFor(patience, `renewed=true`)
 
 	for file, want := range map[string]string{
-		"lib/sofu-proto": "kernel-wan0.json wan.lease", "run/sofu-proto": "wan.lock wan.sock",
+		"lib/sofu-proto": "kernel-wan0.json wan.lease wan.phone", "run/sofu-proto": "wan.lock wan.sock",
 	} {
-		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/root/var/%s", p.PID(), file))
-		var names []string
-		for _, e := range entries {
-			names = append(names, e.Name())
-		}
-		if got := strings.Join(names, " "); err != nil || got != want {
-			t.Errorf("in /var/%s: %s, %v; want %s", file, got, err, want)
-		}
+		lab.Eventually(patience, "what is wanted in /var/"+file, func() error {
+			entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/root/var/%s", p.PID(), file))
+			var names []string
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+			if got := strings.Join(names, " "); err != nil || got != want {
+				return fmt.Errorf("%s (%v), want %s", got, err, want)
+			}
+			return nil
+		})
 	}
 	p.Signal(syscall.SIGTERM)
 	if code := p.Wait(patience); code != 0 || strings.Contains(p.Output(), "read-only") {

@@ -132,6 +132,7 @@ func readLine(dir, iface, device string) (check.Line, error) {
 	options := softbank.FromSection(section)
 	return check.Line{
 		Device: common.Device, DUID: common.ClientID, EchoTarget: common.EchoTarget,
+		Phone:  section.Enum("phone", "auto", "auto", "0", "1") != "0",
 		Source: options.Source,
 		Told: func(attributes []status.Attribute) check.Told {
 			echo, dns := softbank.Told(attributes)

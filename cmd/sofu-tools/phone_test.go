@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +132,7 @@ func serveStatus(t *testing.T, dir string, s status.Status) {
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	for range 500 {
-		if found, _ := filepath.Glob(socket); len(found) > 0 {
+		if control.Call(ctx, socket, "status", io.Discard) == nil {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)

@@ -19,6 +19,7 @@ type Line struct {
 	Device     string
 	DUID       []byte     // nil for the DUID-LL of the device
 	EchoTarget netip.Addr // invalid for the carrier's
+	Phone      bool       // the telephone network may be joined
 	// Source is the address that asks for the IPv4 of a line with this prefix.
 	Source func(prefix netip.Prefix) netip.Addr
 	// Told is what the authentication's attributes say to an IPv4 host.

@@ -42,6 +42,8 @@ func Judge(f Facts) Report {
 		{"mss", (*Facts).mss},
 		{"dns", (*Facts).dns},
 		{"clock", (*Facts).clock},
+		{"phone", (*Facts).phone},
+		{"hgw", (*Facts).hgw},
 		{"system", (*Facts).system},
 	} {
 		found := c.judge(&f)
@@ -553,6 +555,73 @@ func (f *Facts) clock() finding {
 		return warn(remedy, "the clock is %s from that of %s", status.ForPeople(behind.Abs()), f.ClockServer)
 	}
 	return ok("it agrees with %s", f.ClockServer)
+}
+
+// phone is the telephone network, which nothing else needs.
+func (f *Facts) phone() finding {
+	switch {
+	case f.Status == nil:
+		return skip(noDaemon)
+	case !f.Kernel.Link.Up:
+		return skip("the link is not up")
+	case f.Status.Phone == nil:
+		return skip("the line tells of no telephone")
+	case f.Status.HGW != nil:
+		return ok("the telephone line is the home gateway's")
+	}
+	p := f.Status.Phone
+	remedies := map[string]string{
+		"PHONE_SILENT":   "check that the contract has Hikari Denwa, and disconnect another telephone gateway; else set option phone to '0'",
+		"PHONE_REFUSED":  "disconnect another telephone gateway; one that was there may hold the address for up to four hours",
+		"PHONE_CONFLICT": "disconnect the other telephone gateway",
+		"PHONE_SOCKET":   "'logread -e " + f.Interface + "' says more",
+		"PHONE_APPLY":    "'logread -e " + f.Interface + "' says more",
+	}
+	switch e := p.Error; {
+	case e != nil:
+		return fail(remedies[e.Code], "%s: %s", e.Code, e.Text).onlyWarn(p.Address != nil)
+	case p.Address == nil && len(p.Numbers) == 0:
+		return skip("the line tells of no telephone number")
+	case p.Address == nil && !f.Line.Phone:
+		return ok("the line has a telephone, and option phone says not to join its network")
+	case p.Address == nil:
+		return warn("try again in some seconds", "no address in the telephone network yet: %d Discover sent, %d Offer heard",
+			f.Status.Counters["dhcp4.sent.discover"], f.Status.Counters["dhcp4.received.offer"])
+	case f.Kernel.Addresses[p.Address.Addr()] != f.Line.Device:
+		return fail("ifup "+f.Interface, "the telephone network's address %s is not on %s", p.Address, f.Line.Device)
+	}
+	return ok("%s; telephone numbers: %d, SIP servers: %d", p.Address, len(p.Numbers), len(p.SIP4)+len(p.SIP))
+}
+
+// hgw is the home gateway behind the router, which nothing else needs.
+func (f *Facts) hgw() finding {
+	switch {
+	case f.Status == nil:
+		return skip(noDaemon)
+	case f.Status.HGW == nil:
+		return skip("no port to a home gateway is set")
+	}
+	h := f.Status.HGW
+	remedies := map[string]string{
+		"HGW_DEVICE":    "check option hgw_device, and take that device out of its bridge",
+		"HGW_NO_PREFIX": "the line has to delegate a /59 or a larger prefix",
+		"HGW_FORWARD":   "install kmod-nft-netdev or kmod-sched-core (OpenWrt)",
+		"HGW_SOCKET":    "switch the other DHCPv6 server off on " + h.Device,
+		"HGW_APPLY":     "'logread -e " + f.Interface + "' says more",
+	}
+	switch e := h.Error; {
+	case e != nil:
+		return fail(remedies[e.Code], "%s: %s", e.Code, e.Text)
+	case !h.Carrier:
+		return warn("check its cable and its power", "%s has no link to a home gateway", h.Device)
+	case h.Prefix == nil && !f.hasPrefix():
+		return skip(noLease)
+	case h.MAC == "":
+		return warn("a home gateway that runs may take some minutes until it asks again: restart it", "nothing was heard of a home gateway on %s", h.Device)
+	case h.Prefix == nil:
+		return warn("restart the home gateway", "%s on %s has asked for no prefix", h.MAC, h.Device)
+	}
+	return ok("%s on %s has %s (%s), IPv4 is forwarded by %s", h.MAC, h.Device, h.Prefix, lasting(h.Valid), h.Forwarding)
 }
 
 func (f *Facts) system() finding {

@@ -35,7 +35,11 @@ var (
 	dns6 = netip.MustParseAddr("2001:db8:a0::53")
 	dns4 = netip.MustParseAddr("198.51.100.53")
 	sntp = netip.MustParseAddr("2001:db8:a0::123")
+	sip4 = netip.MustParseAddr("203.0.113.129")
 )
+
+// phone is the router's address in the telephone network.
+var phone = netip.MustParsePrefix("203.0.113.2/30")
 
 func left(seconds int64) status.Lifetime { return &seconds }
 
@@ -48,7 +52,7 @@ func good(t *testing.T) Facts {
 		Interface: "wan", Now: now,
 		System: System{"sofu-tools 0", "OpenWrt 24.10.1", "Linux 6.6.86"},
 		Line: Line{
-			Device: "eth1",
+			Device: "eth1", Phone: true,
 			Source: func(p netip.Prefix) netip.Addr { return ce },
 			Told:   func([]status.Attribute) Told { return Told{host, []netip.Addr{dns4}} },
 		},
@@ -60,6 +64,7 @@ func good(t *testing.T) Facts {
 			},
 			Prefix:   &status.Prefix{Prefix: netip.MustParsePrefix("2001:db8:12:3400::/56"), Preferred: left(9000), Valid: left(10800)},
 			Tunnel:   &status.Tunnel{Device: "sofu-wan_4", Local: ce, Remote: br, IPv4: ipv4, MTU: 1460},
+			Phone:    &status.Phone{Numbers: []string{"0312345678"}, SIP4: []netip.Addr{sip4}, Address: &phone},
 			Auth:     &status.Auth{Server: netip.MustParseAddrPort("[2001:db8:a0::1812]:1812"), RTTMS: 21.5},
 			Counters: map[string]uint64{"dhcp6.sent.solicit": 1, "radius.sent.access-request": 1},
 		},
@@ -67,7 +72,7 @@ func good(t *testing.T) Facts {
 			Prefixes: []dhcp6.SavedPrefix{{Prefix: netip.MustParsePrefix("2001:db8:12:3400::/56"), Preferred: 12600, Valid: 14400}}},
 		Kernel: Kernel{
 			Link:         link.State{Exists: true, Index: 3, Name: "eth1", MAC: mac, MTU: 1500, Up: true, LinkLocal: netip.MustParseAddr("fe80::200:5eff:fe00:5301")},
-			Addresses:    map[netip.Addr]string{ce: "sofu-wan_4", ipv4: "sofu-wan_4"},
+			Addresses:    map[netip.Addr]string{ce: "sofu-wan_4", ipv4: "sofu-wan_4", phone.Addr(): "eth1"},
 			DefaultRoute: true, Module: ModuleThere,
 			Tunnel: &Tunnel{Name: "sofu-wan_4", Up: true, Local: ce, Remote: br, MTU: 1460, EncapLimit: -1, Sent: 12, Heard: 11},
 		},
@@ -101,7 +106,7 @@ func parseRules(t *testing.T, input string) *firewall.Ruleset {
 func noTunnelYet(f *Facts) {
 	f.Status.State, f.Status.Tunnel, f.Status.Auth = state.IPv6, nil, nil
 	f.Kernel.Tunnel, f.BR, f.IPv4, f.Target = nil, nil, nil, netip.Addr{}
-	f.Kernel.Addresses = map[netip.Addr]string{ce: "lo"}
+	f.Kernel.Addresses = map[netip.Addr]string{ce: "lo", phone.Addr(): "eth1"}
 	f.DNS = f.DNS[:1]
 }
 
@@ -115,6 +120,25 @@ func noLeaseYet(f *Facts) {
 
 func daemonSays(f *Facts, code string) {
 	f.Status.Error = &status.Error{Code: code, Text: code + " in words"}
+}
+
+// phoneSays is a telephone network that is not joined for a reason.
+func phoneSays(f *Facts, code string) {
+	f.Status.Phone.Address, f.Status.Phone.Error = nil, &status.Error{Code: code, Text: code + " in words"}
+}
+
+// homeGateway is one of which nothing is wrong, but for what change does.
+func homeGateway(change func(*status.HGW)) func(*Facts) {
+	return func(f *Facts) {
+		prefix := netip.MustParsePrefix("2001:db8:12:34f0::/60")
+		f.Status.Phone.Address = nil
+		f.Status.HGW = &status.HGW{Device: "lan4", Carrier: true, MAC: "00:00:5e:00:53:10", Prefix: &prefix, Valid: left(10800), Forwarding: "nft"}
+		change(f.Status.HGW)
+	}
+}
+
+func hgwSays(code string) func(*Facts) {
+	return homeGateway(func(h *status.HGW) { h.Error = &status.Error{Code: code, Text: code + " in words"} })
 }
 
 func noIPv4(f *Facts) {
@@ -235,6 +259,31 @@ func TestCause(t *testing.T) {
 			f.Now = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 			f.Status.Since = f.Now
 		}, "clock", Warn},
+		{"no telephone network answers", func(f *Facts) { phoneSays(f, "PHONE_SILENT") }, "phone", Fail},
+		{"the telephone network refuses", func(f *Facts) { phoneSays(f, "PHONE_REFUSED") }, "phone", Fail},
+		{"somebody has the telephone's address", func(f *Facts) { phoneSays(f, "PHONE_CONFLICT") }, "phone", Fail},
+		{"no socket for the telephone network", func(f *Facts) { phoneSays(f, "PHONE_SOCKET") }, "phone", Fail},
+		{"the kernel refuses the telephone's address", func(f *Facts) { phoneSays(f, "PHONE_APPLY") }, "phone", Fail},
+		{"the telephone network is silent later", func(f *Facts) { phoneSays(f, "PHONE_SILENT"); f.Status.Phone.Address = &phone }, "phone", Warn},
+		{"the telephone's address is on no device", func(f *Facts) { delete(f.Kernel.Addresses, phone.Addr()) }, "phone", Fail},
+		{"the telephone network has not answered yet", func(f *Facts) { f.Status.Phone.Address = nil }, "phone", Warn},
+		{"a telephone that nobody wants", func(f *Facts) { f.Status.Phone.Address, f.Line.Phone = nil, false }, "", ""},
+		{"a telephone without a number", func(f *Facts) { f.Status.Phone = &status.Phone{} }, "", ""},
+		{"no telephone", func(f *Facts) { f.Status.Phone = nil }, "", ""},
+		{"a home gateway in order", homeGateway(func(*status.HGW) {}), "", ""},
+		{"a home gateway whose port is not there", hgwSays("HGW_DEVICE"), "hgw", Fail},
+		{"a prefix without room for a home gateway", hgwSays("HGW_NO_PREFIX"), "hgw", Fail},
+		{"a kernel that cannot forward to a home gateway", hgwSays("HGW_FORWARD"), "hgw", Fail},
+		{"another DHCPv6 server beside the home gateway's", hgwSays("HGW_SOCKET"), "hgw", Fail},
+		{"a route to the home gateway is refused", hgwSays("HGW_APPLY"), "hgw", Fail},
+		{"a home gateway without a cable", homeGateway(func(h *status.HGW) { h.Carrier = false }), "hgw", Warn},
+		{"a home gateway that says nothing", homeGateway(func(h *status.HGW) { h.MAC, h.Prefix = "", nil }), "hgw", Warn},
+		{"a home gateway that wants nothing", homeGateway(func(h *status.HGW) { h.Prefix = nil }), "hgw", Warn},
+		{"a home gateway on a line without a prefix", func(f *Facts) {
+			noLeaseYet(f)
+			homeGateway(func(h *status.HGW) { h.Prefix = nil })(f)
+		}, "lease", Fail},
+		{"no telephone network, and no IPv4", func(f *Facts) { phoneSays(f, "PHONE_SILENT"); noIPv4(f) }, "ipv4", Fail},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := good(t)

@@ -202,6 +202,23 @@ func (r *writer) status(s *status.Status) *status.Status {
 			out.Phone.Numbers = append(out.Phone.Numbers, r.Number(number))
 		}
 	}
+	if h := s.HGW; h != nil {
+		out.HGW = &status.HGW{
+			Device: r.words(h.Device), Carrier: h.Carrier, MAC: r.words(h.MAC), Valid: h.Valid, LastSeen: h.LastSeen, Forwarding: h.Forwarding,
+		}
+		if h.LinkLocal != nil {
+			out.HGW.LinkLocal = new(r.Addr(*h.LinkLocal))
+		}
+		if h.Prefix != nil {
+			out.HGW.Prefix = new(r.Prefix(*h.Prefix))
+		}
+		if h.Address != nil {
+			out.HGW.Address = new(netip.PrefixFrom(r.Addr(h.Address.Addr()), h.Address.Bits()))
+		}
+		if h.Error != nil {
+			out.HGW.Error = &status.Error{Code: h.Error.Code, Text: r.words(h.Error.Text)}
+		}
+	}
 	if e := s.Error; e != nil {
 		out.Error = &status.Error{Code: e.Code, Text: r.words(e.Text)}
 	}

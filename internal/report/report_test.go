@@ -155,6 +155,8 @@ func (w world) facts(r *rand.Rand) Facts {
 	ms := 21.5
 	hide := func(b []byte) string { return "0x" + hex.EncodeToString(b) }
 	p := w.prefix.Addr().As16()
+	unit := w.eui64(netip.MustParseAddr("fe80::"))
+	delegated, address := netip.PrefixFrom(w.prefix.Addr(), 60), netip.PrefixFrom(w.eui64(w.prefix.Addr()), 128)
 	s := &status.Status{
 		Interface: "wan", State: state.Up, Since: now.Add(-time.Hour), Error: &status.Error{Code: "AUTH_REJECTED", Text: w.gossip(r)},
 		WAN: status.WAN{
@@ -170,6 +172,10 @@ func (w world) facts(r *rand.Rand) Facts {
 			{Name: "Attr-123", Value: hide(p[:])}, {Name: "Attr-124", Value: hide(w.ipv4.AsSlice())}, {Name: "Attr-125", Value: w.gossip(r)},
 		}},
 		Phone:    &status.Phone{Numbers: []string{w.number}, Domain: "ims.example", SIP: []netip.Addr{w.dns}},
+		HGW: &status.HGW{
+			Device: "lan4", Carrier: true, MAC: w.terminal.String(), LinkLocal: &unit, Prefix: &delegated, Address: &address, Forwarding: "nft",
+			Error: &status.Error{Code: "HGW_APPLY", Text: w.gossip(r)},
+		},
 		Counters: map[string]uint64{"dhcp6.sent.solicit": 1},
 		Events:   []status.Event{{MS: 12.5, Name: "access-reject", Detail: w.gossip(r)}, {MS: 1234567.5, Name: "link-up"}},
 	}
@@ -257,6 +263,7 @@ func TestForm(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
 	w := newWorld(r)
 	f := w.facts(r)
+	f.Status.HGW.Error.Text = "no route to " + w.prefix.String()
 	f.Status.Error.Text = "radius: [" + w.server.String() + "]:1812 rejected this line"
 	f.Check.Checks[0].Seen, f.Check.Checks[0].Remedy, f.Check.Cause.Text = f.Status.Error.Text, "check option password", "rejected"
 	f.Options[4].Value, f.Status.WAN.Domains[1], f.Status.Events[0].Detail = "wan", "iptv.example", "from "+w.server.String()

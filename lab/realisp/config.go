@@ -39,6 +39,12 @@ type Config struct {
 	AuthMAC net.HardwareAddr
 
 	T1, T2, Preferred, Valid time.Duration
+
+	// Phone: there is a telephone network beside the line's own, which on PhoneClosed has
+	// an address for nobody, and refuses who has one. Number is what DHCPv6 tells of it,
+	// to whoever brings NTT's vendor class; with "" it tells nothing.
+	Phone, PhoneClosed bool
+	Number             string
 }
 
 // Addresses of the carrier that no Config changes.
@@ -49,6 +55,22 @@ var (
 	dns6 = netip.MustParseAddr("2001:db8:a0::53")
 	sntp = netip.MustParseAddr("2001:db8:a0::123")
 	sip  = netip.MustParseAddr("2001:db8:a0::5060")
+)
+
+// The telephone network.
+var (
+	PhoneAddress = netip.MustParsePrefix("203.0.113.2/30") // the router's
+	PhoneGateway = netip.MustParseAddr("203.0.113.1")
+	PhoneRoute   = netip.MustParsePrefix("203.0.113.128/25")
+	PhoneSIP     = netip.MustParseAddr("203.0.113.129")
+	PhoneSIP6    = sip
+)
+
+// What the telephone network tells besides.
+const (
+	PhoneNumber  = "0312345678"
+	PhoneNumber2 = "0312345679"
+	PhoneDomain  = "ims.example"
 )
 
 // routerMAC is the WAN MAC that NewNetwork gives its router.
@@ -67,6 +89,7 @@ func Default(line Line) Config {
 		AuthMAC:      routerMAC,
 		T1:           7200 * time.Second, T2: 10800 * time.Second,
 		Preferred: 12600 * time.Second, Valid: 14400 * time.Second,
+		Phone: line != NextRA, Number: PhoneNumber,
 	}
 	if line == NextRA {
 		c.Prefix = netip.PrefixFrom(c.Prefix.Addr(), 64)
@@ -153,6 +176,20 @@ func (c Config) keaConf(dev, dir string) string {
 		pool = fmt.Sprintf(`"pd-pools": [ { "prefix": "%s", "prefix-len": %d, "delegated-len": %[2]d } ],`,
 			c.Prefix.Addr(), c.Prefix.Bits())
 	}
+	classes := ""
+	if c.Phone && c.Number != "" {
+		classes = fmt.Sprintf(`"client-classes": [ {
+		"name": "telephone",
+		"test": "vendor-class[210].exists",
+		"option-data": [
+			{ "name": "vendor-opts", "data": "210" },
+			{ "space": "vendor-210", "name": "firmware-host", "data": "fw.example.jp", "always-send": true },
+			{ "space": "vendor-210", "name": "main-number", "data": "%s", "always-send": true },
+			{ "space": "vendor-210", "name": "terminal-mac", "csv-format": false, "data": "%x", "always-send": true },
+			{ "space": "vendor-210", "name": "sip-domain", "data": "ntt-east.example.jp", "always-send": true }
+		]
+	} ],`, c.Number, []byte(c.AuthMAC))
+	}
 	return fmt.Sprintf(`{ "Dhcp6": {
 	"interfaces-config": { "interfaces": [ "%[1]s" ] },
 	"control-socket": { "socket-type": "unix", "socket-name": "%[2]s/kea.sock" },
@@ -165,17 +202,7 @@ func (c Config) keaConf(dev, dir string) string {
 		{ "space": "vendor-210", "code": 204, "name": "sip-domain", "type": "fqdn" },
 		{ "space": "vendor-210", "code": 210, "name": "firmware-host", "type": "fqdn" }
 	],
-	"client-classes": [ {
-		"name": "telephone",
-		"test": "vendor-class[210].exists",
-		"option-data": [
-			{ "name": "vendor-opts", "data": "210" },
-			{ "space": "vendor-210", "name": "firmware-host", "data": "fw.example.jp", "always-send": true },
-			{ "space": "vendor-210", "name": "main-number", "data": "0312345678", "always-send": true },
-			{ "space": "vendor-210", "name": "terminal-mac", "csv-format": false, "data": "%[3]x", "always-send": true },
-			{ "space": "vendor-210", "name": "sip-domain", "data": "ntt-east.example.jp", "always-send": true }
-		]
-	} ],
+	%[3]s
 	"option-data": [
 		{ "name": "sip-server-addr", "data": "%[4]s" },
 		{ "name": "dns-servers", "data": "%[5]s" },
@@ -186,8 +213,58 @@ func (c Config) keaConf(dev, dir string) string {
 	"subnet6": [ { "id": 1, "interface": "%[1]s", %[11]s "subnet": "2001:db8::/32" } ],
 	"loggers": [ { "name": "kea-dhcp6", "severity": "INFO", "output_options": [ { "output": "stdout" } ] } ]
 } }
-`, dev, dir, []byte(c.AuthMAC), sip, dns6, sntp,
+`, dev, dir, classes, sip, dns6, sntp,
 		seconds(c.T1), seconds(c.T2), seconds(c.Preferred), seconds(c.Valid), pool)
+}
+
+// PhoneConf is the configuration of Kea's dhcp4 for the telephone network on a device; it
+// keeps its files in dir. Who brings no vendor class of NTT's gets nothing. What is not to
+// be taken from there is offered too: a default route, twice, and a name server.
+func (c Config) PhoneConf(dev, dir string) string {
+	subnet, pool := PhoneAddress.Masked(), fmt.Sprintf(`"pools": [ { "pool": "%[1]s - %[1]s" } ],`, PhoneAddress.Addr())
+	if c.PhoneClosed {
+		subnet, pool = netip.MustParsePrefix("203.0.113.64/30"), ""
+	}
+	return fmt.Sprintf(`{ "Dhcp4": {
+	"interfaces-config": { "interfaces": [ "%[1]s" ], "dhcp-socket-type": "raw", "re-detect": false },
+	"lease-database": { "type": "memfile", "persist": true, "name": "%[2]s/phone-leases", "lfc-interval": 0 },
+	"control-socket": { "socket-type": "unix", "socket-name": "%[2]s/phone.sock" },
+	"option-def": [
+		{ "code": 120, "name": "sip", "type": "binary" },
+		{ "code": 121, "name": "routes", "type": "binary" },
+		{ "space": "vendor-210", "code": 201, "name": "terminal-mac", "type": "binary" },
+		{ "space": "vendor-210", "code": 202, "name": "main-number", "type": "string" },
+		{ "space": "vendor-210", "code": 203, "name": "further-number", "type": "string" },
+		{ "space": "vendor-210", "code": 204, "name": "sip-domain", "type": "fqdn" }
+	],
+	"client-classes": [ { "name": "telephone", "test": "vendor-class[210].exists" } ],
+	"authoritative": true,
+	"renew-timer": 7200, "rebind-timer": 10800, "valid-lifetime": 14400,
+	"decline-probation-period": 1, "expired-leases-processing": { "reclaim-timer-wait-time": 1 },
+	"subnet4": [ {
+		"id": 1, "interface": "%[1]s", "subnet": "%[3]s", "client-class": "telephone", %[4]s
+		"option-data": [
+			{ "name": "routers", "data": "%[5]s" },
+			{ "name": "domain-name-servers", "data": "%[5]s", "always-send": true },
+			{ "name": "sip", "csv-format": false, "data": "01%[6]x" },
+			{ "name": "routes", "csv-format": false, "data": "%[7]x" },
+			{ "name": "vivso-suboptions", "data": "210" },
+			{ "space": "vendor-210", "name": "terminal-mac", "csv-format": false, "data": "%[8]x", "always-send": true },
+			{ "space": "vendor-210", "name": "main-number", "data": "%[9]s", "always-send": true },
+			{ "space": "vendor-210", "name": "further-number", "data": "%[10]s", "always-send": true },
+			{ "space": "vendor-210", "name": "sip-domain", "data": "%[11]s", "always-send": true }
+		]
+	} ],
+	"loggers": [ { "name": "kea-dhcp4", "severity": "INFO", "output_options": [ { "output": "stdout" } ] } ]
+} }
+`, dev, dir, subnet, pool, PhoneGateway, PhoneSIP.AsSlice(), append(classless(PhoneRoute), classless(netip.PrefixFrom(netip.IPv4Unspecified(), 0))...),
+		[]byte(c.RouterMAC), PhoneNumber, PhoneNumber2, PhoneDomain)
+}
+
+// classless is a route through PhoneGateway as option 121 has it (RFC 3442).
+func classless(p netip.Prefix) []byte {
+	destination := append([]byte{byte(p.Bits())}, p.Addr().AsSlice()[:(p.Bits()+7)/8]...)
+	return append(destination, PhoneGateway.AsSlice()...)
 }
 
 // radiusConf is FreeRADIUS's whole configuration besides the users.

@@ -2,6 +2,7 @@ package realisp
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -55,6 +56,7 @@ type ISP struct {
 	dict string // of our attributes
 
 	Radvd, Kea, FreeRADIUS *topo.Process
+	KeaPhone               *topo.Process // nil without a telephone network
 }
 
 // line is the bridge that the servers are on.
@@ -78,6 +80,12 @@ func Start(lab *topo.Lab, n Network, dictionary string, c Config) *ISP {
 	i.startRadvd()
 	i.startKea()
 	i.startRADIUS()
+	if i.Phone {
+		n.ISP.Addr(line, netip.PrefixFrom(PhoneGateway, PhoneAddress.Bits()).String())
+		n.ISP.Addr("core", PhoneSIP.String()+"/32")
+		i.startKeaPhone()
+		defer i.KeaPhone.WaitFor(ready, "DHCP4_STARTED")
+	}
 
 	i.Kea.WaitFor(ready, "DHCP6_STARTED")
 	i.FreeRADIUS.WaitFor(ready, "Ready to process requests")
@@ -91,6 +99,7 @@ type Server string
 const (
 	Radvd      Server = "radvd"
 	Kea        Server = "Kea"
+	KeaPhone   Server = "Kea of the telephone network"
 	FreeRADIUS Server = "FreeRADIUS"
 	BR         Server = "BR"
 )
@@ -102,6 +111,8 @@ func (i *ISP) Stop(s Server) {
 		i.Radvd.Stop()
 	case Kea:
 		i.Kea.Stop()
+	case KeaPhone:
+		i.KeaPhone.Stop()
 	case FreeRADIUS:
 		i.FreeRADIUS.Stop()
 	case BR:
@@ -117,6 +128,9 @@ func (i *ISP) Restart(s Server) {
 	case Kea:
 		i.startKea()
 		i.Kea.WaitFor(ready, "DHCP6_STARTED")
+	case KeaPhone:
+		i.startKeaPhone()
+		i.KeaPhone.WaitFor(ready, "DHCP4_STARTED")
 	case FreeRADIUS:
 		i.startRADIUS()
 		i.FreeRADIUS.WaitFor(ready, "Ready to process requests")
@@ -130,10 +144,17 @@ func (i *ISP) startRadvd() {
 }
 
 func (i *ISP) startKea() {
-	// Its places for lock and PID files are compiled in, and it would meet
-	// another Kea's there.
-	env := []string{"KEA_PIDFILE_DIR=" + i.dir, "KEA_LOCKFILE_DIR=none"}
-	i.Kea = i.ns.StartEnv(env, "kea-dhcp6", "-c", i.file("kea.conf", i.keaConf(line, i.dir)))
+	i.Kea = i.startKeaOf("kea-dhcp6", i.file("kea.conf", i.keaConf(line, i.dir)))
+}
+
+func (i *ISP) startKeaPhone() {
+	i.KeaPhone = i.startKeaOf("kea-dhcp4", i.file("phone.conf", i.PhoneConf(line, i.dir)))
+}
+
+// startKeaOf starts a Kea. Its places for lock and PID files are compiled in, and it would
+// meet another Kea's there.
+func (i *ISP) startKeaOf(program, conf string) *topo.Process {
+	return i.ns.StartEnv([]string{"KEA_PIDFILE_DIR=" + i.dir, "KEA_LOCKFILE_DIR=none"}, program, "-c", conf)
 }
 
 func (i *ISP) startRADIUS() {
@@ -173,7 +194,7 @@ func (i *ISP) relay() {
 
 // Change makes the line hand out something else from now on, as a carrier does at
 // night: the old prefix is gone, the BR expects the new end of the tunnel.
-// Change must not change the Line.
+// Change must not change the Line, nor whether there is a Phone.
 func (i *ISP) Change(change func(*Config)) {
 	i.ns.DelLink("br")
 	if i.Line == NextRA {
@@ -186,14 +207,23 @@ func (i *ISP) Change(change func(*Config)) {
 	i.carry()
 
 	i.file("kea.conf", i.keaConf(line, i.dir))
-	i.Kea.Signal(syscall.SIGHUP)
-	if said := i.Kea.WaitFor(ready, "DHCP6_DYNAMIC_RECONFIGURATION_(SUCCESS|FAIL)"); said[1] == "FAIL" {
-		i.lab.Fatalf("kea does not take its new configuration:\n%s", i.Kea.Output())
+	i.reload(i.Kea)
+	if i.Phone {
+		i.file("phone.conf", i.PhoneConf(line, i.dir))
+		i.reload(i.KeaPhone)
 	}
 	i.file("radvd.conf", i.radvdConf(line))
 	i.Radvd.Signal(syscall.SIGHUP)
 	i.Stop(FreeRADIUS) // it puts off a SIGHUP by up to five seconds
 	i.Restart(FreeRADIUS)
+}
+
+// reload lets a Kea read its configuration again.
+func (i *ISP) reload(kea *topo.Process) {
+	kea.Signal(syscall.SIGHUP)
+	if said := kea.WaitFor(ready, "DHCP[46]_DYNAMIC_RECONFIGURATION_(SUCCESS|FAIL)"); said[1] == "FAIL" {
+		i.lab.Fatalf("kea does not take its new configuration:\n%s", kea.Output())
+	}
 }
 
 // ForgetLeases is what a carrier's server does when it is replaced: it knows none
