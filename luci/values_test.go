@@ -55,9 +55,15 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// The document that the status page is tested with is one of the program.
+// The documents that the status page is tested with are of the program.
 func TestStatus(t *testing.T) {
-	text, err := os.ReadFile("test/status.json")
+	for _, file := range []string{"test/status.json", "test/hgw.json"} {
+		t.Run(file, func(t *testing.T) { checkStatus(t, file) })
+	}
+}
+
+func checkStatus(t *testing.T, file string) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +112,17 @@ func load(t *testing.T, values map[string]any) error {
 	for _, name := range []string{"solicit_vendor_class", "sourcefilter", "extendprefix"} {
 		section.Bool(name, false)
 	}
-	section.Enum("phone", "auto", "auto", "0", "1")
+	phone := section.Enum("phone", "auto", "auto", "0", "1")
 	section.Int("phone_dscp", 32, 0, 63)
+	section.MAC("hgw_mac")
+	section.String("hgw_zone", "")
+	switch hgw := section.Device("hgw_device"); {
+	case hgw == "":
+	case hgw == values["device"]:
+		section.Invalid("hgw_device", "another")
+	case phone == "1":
+		section.Invalid("phone", "auto or 0")
+	}
 	section.String("zone", "")
 	section.String("ip4table", "")
 	return section.Err()

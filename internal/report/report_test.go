@@ -171,7 +171,7 @@ func (w world) facts(r *rand.Rand) Facts {
 			{Name: "Attr-120", Value: hide(w.credential)}, {Name: "Attr-121", Value: string(w.secret)}, {Name: "Attr-122", Value: hide([]byte{0, 0, 14, 16})},
 			{Name: "Attr-123", Value: hide(p[:])}, {Name: "Attr-124", Value: hide(w.ipv4.AsSlice())}, {Name: "Attr-125", Value: w.gossip(r)},
 		}},
-		Phone:    &status.Phone{Numbers: []string{w.number}, Domain: "ims.example", SIP: []netip.Addr{w.dns}},
+		Phone: &status.Phone{Numbers: []string{w.number}, Domain: "ims.example", SIP: []netip.Addr{w.dns}},
 		HGW: &status.HGW{
 			Device: "lan4", Carrier: true, MAC: w.terminal.String(), LinkLocal: &unit, Prefix: &delegated, Address: &address, Forwarding: "nft",
 			Error: &status.Error{Code: "HGW_APPLY", Text: w.gossip(r)},

@@ -65,7 +65,7 @@ for (const [proto, { base, cases }] of Object.entries(tables)) {
 			if (verdict === true) {
 				assert.equal(await save(page), null, about);
 				const now = await configured(page);
-				const isDefault = kind == 'checkbox' && now[option] === undefined;
+				const isDefault = [ 'checkbox', 'select-one' ].includes(kind) && now[option] === undefined;
 				assert.deepEqual(now, isDefault ? start : { ...start, [option]: value }, `${about}: comes out`);
 
 				// What equals a switch's default may be written all the same.
@@ -234,19 +234,36 @@ const up = {
 };
 const row = (page, dump) => page.evaluate(async (dump) => {
 	Object.assign(host, { dump, devices: { 'sofu-wan_4': 1460 } });
-	for (const proto of ['sofutobanku', 'sofutobanku4'])
+	for (const proto of ['sofutobanku', 'sofutobanku4', 'sofutobankuhgw'])
 		await host.load('protocol.' + proto);
 	const ask = (i) => ({ name: i.getI18n(), errors: i.getErrors()?.map((e) => e.childNodes.length == 1 ? e.firstChild.nodeValue : 'not one text') ?? null });
 	return dump.map((d) => ask(host.interface(d.proto, d.interface)));
 }, dump);
 
+test('a telephone of the router and a home gateway exclude each other', async () => {
+	const page = await open(browser);
+	await show(page, { ...tables.sofutobanku.base, phone: '1' });
+	await field(page, 'hgw_device').locator('input').fill('lan4');
+	await field(page, 'hgw_device').locator('input').press('Tab');
+	assert.match(await message(page, 'phone'), /beside a home gateway, which has the telephone line itself/);
+	assert.match(await save(page), /Option "Telephone network"/);
+	assert.equal((await configured(page)).hgw_device, undefined);
+	await enter(page, 'phone', '0');
+	assert.equal(await save(page), null);
+	assert.deepEqual(await configured(page), { ...tables.sofutobanku.base, phone: '0', hgw_device: 'lan4' });
+	await page.context().close();
+});
+
 test('the row of the interface and of its child', async () => {
 	const page = await open(browser);
 	const child = { interface: 'wan_4', proto: 'sofutobanku4', up: true, dynamic: true, l3_device: 'sofu-wan_4' };
-	assert.deepEqual(await row(page, [up, child, { interface: 'mine', proto: 'sofutobanku4' }]), [
+	const port = { interface: 'wan_hgw', proto: 'sofutobankuhgw', up: true, dynamic: true, l3_device: 'lan4' };
+	assert.deepEqual(await row(page, [up, child, { interface: 'mine', proto: 'sofutobanku4' }, port, { interface: 'mine2', proto: 'sofutobankuhgw' }]), [
 		{ name: 'SoftBank Hikari (IPv4 over IPv6): NEXT, 192.0.2.1, lease: 3 h 12 min left', errors: null },
 		{ name: 'IPv4-in-IPv6 tunnel of wan, BR 2001:db8::1919, MTU 1460', errors: null },
-		{ name: 'SoftBank Hikari, the tunnel alone', errors: null }
+		{ name: 'SoftBank Hikari, the tunnel alone', errors: null },
+		{ name: 'Home gateway of wan', errors: null },
+		{ name: 'SoftBank Hikari, the port to a home gateway (made by the line)', errors: null }
 	]);
 	const endless = { ...up, 'ipv6-prefix': [{ ...up['ipv6-prefix'][0], valid: 2147483646 }] };
 	assert.equal((await row(page, [endless]))[0].name, 'SoftBank Hikari (IPv4 over IPv6): NEXT, 192.0.2.1');
@@ -256,9 +273,13 @@ test('the row of the interface and of its child', async () => {
 test('every error code has a sentence and a remedy', async () => {
 	const page = await open(browser);
 	const readme = readFileSync(join(project, 'README.md'), 'utf8');
-	const table = readme.slice(readme.indexOf('names what is wrong by a code'));
+	const part = (name) => {
+		const page = readFileSync(join(project, `docs/${name}.md`), 'utf8');
+		return page.slice(page.indexOf(`\`${name}.error\``)).split('\n## ')[0];
+	};
+	const table = readme.slice(readme.indexOf('names what is wrong by a code')) + part('phone') + part('hgw');
 	const codes = [...table.matchAll(/^\| (`[A-Z0-9_]+`(?:, `[A-Z0-9_]+`)*) \|/gm)].flatMap((m) => m[1].replaceAll('`', '').split(', '));
-	assert.ok(codes.length > 15, codes.join(' '));
+	assert.ok(codes.length > 15 && codes.includes('PHONE_APPLY') && codes.includes('HGW_APPLY'), codes.join(' '));
 	for (const code of [...codes, 'AUTH_FAILED', 'TUNNEL']) {
 		const down = { interface: 'wan', proto: 'sofutobanku', up: false, errors: [{ code, data: ['<b>its text</b>'] }] };
 		const later = { ...up, data: { ...up.data, error: { code, text: 'its text' } } };

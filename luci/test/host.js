@@ -301,6 +301,9 @@
 		Flag: kind('checkbox', { enabled: '1', disabled: '0', default: '0' })
 	};
 
+	/* Of the device picker, what is typed for a device that is not there yet. */
+	const Widgets = Base.extend({ DeviceSelect: kind('text') });
+
 	class Section {
 		constructor(id) {
 			Object.assign(this, { id: id, map: this, children: [] });
@@ -378,7 +381,7 @@
 	const modules = {
 		baseclass: Promise.resolve(Base), view: Promise.resolve(View), dom: Promise.resolve(dom), ui: Promise.resolve(ui),
 		poll: Promise.resolve(poll), rpc: Promise.resolve(rpc), uci: Promise.resolve(uci), form: Promise.resolve(form),
-		network: Promise.resolve(network)
+		network: Promise.resolve(network), 'tools.widgets': Promise.resolve(new Widgets())
 	};
 
 	function load(name) {

@@ -8,6 +8,9 @@ export const tables = JSON.parse(readFileSync(new URL('values.json', import.meta
 // A line that is up, as `sofu-proto status --json` says it.
 export const up = JSON.parse(readFileSync(new URL('status.json', import.meta.url)));
 
+// One with a home gateway behind the router.
+export const withHGW = JSON.parse(readFileSync(new URL('hgw.json', import.meta.url)));
+
 // The same as netifd's dump has it.
 export const wan = { interface: 'wan', proto: 'sofutobanku', up: true, uptime: 2879, data: {} };
 

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { launch, open, out, project, root } from './browser.mjs';
-import { answer, showStatus as show, up, wan } from './samples.mjs';
+import { answer, showStatus as show, up, wan, withHGW } from './samples.mjs';
 
 let browser;
 before(async () => {
@@ -152,6 +152,62 @@ test('it follows the line, and leaves alone what did not change', async () => {
 	await page.context().close();
 });
 
+// rowsOf is the names and values of a card.
+const rowsOf = (card) => card.locator('dl').evaluate((list) => Object.fromEntries([...list.querySelectorAll('dt')].map((t) => [t.textContent, t.nextSibling.textContent])));
+
+test('the telephone network', async () => {
+	const page = await open(browser);
+	const card = page.locator('.sofu-card').filter({ hasText: 'Hikari Denwa' });
+	await show(page, [[wan, answer(up)]]);
+	assert.deepEqual(await rowsOf(card), {
+		'Numbers': '•'.repeat(20), 'Domain': 'ims.example.ne.jp', 'SIP servers': '203.0.113.5, 2001:db8::5060',
+		'Address': '198.51.100.2/30', 'DSCP': '32'
+	});
+	assert.equal(await card.locator('.sofu-alert').count(), 0);
+
+	// What fails there is shown there, and the line stays in order.
+	const phone = { ...up.phone, sip4: [], address: null, error: { code: 'PHONE_REFUSED', text: 'a <b>NAK</b>' } };
+	const events = ['dhcp4-discover', 'dhcp4-request', 'dhcp4-reboot', 'dhcp4-renew', 'dhcp4-rebind', 'dhcp4-offer', 'dhcp4-ack', 'dhcp4-nak',
+		'dhcp4-decline', 'dhcp4-expired', 'phone-up', 'phone-down', 'phone-error', 'hgw-up', 'hgw-down', 'hgw-error'].map((name, ms) => ({ ms, name }));
+	await show(page, [[wan, answer({ ...up, phone, events })]]);
+	assert.deepEqual(Object.keys(await rowsOf(card)), ['Numbers', 'Domain', 'SIP servers']);
+	assert.match(await card.locator('.sofu-alert').textContent(), /^The telephone network refuses an address\. Another gateway .* \(a <b>NAK<\/b>\)$/);
+	assert.equal(await page.locator('.sofu-alerts .sofu-alert').count(), 0);
+	assert.equal(await chain(page), 'ok ok ok ok ok');
+	assert.doesNotMatch(await text(page, '.sofu-timeline'), /dhcp4-|phone-|hgw-/);
+	await picture(page, 'telephone-refused');
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+});
+
+test('a home gateway', async () => {
+	const page = await open(browser);
+	const card = page.locator('.sofu-card').filter({ has: page.locator('h4', { hasText: 'Home gateway' }) });
+	await show(page, [[wan, answer(up)]]);
+	assert.equal(await card.count(), 0);
+
+	await show(page, [[wan, answer(withHGW)]]);
+	assert.deepEqual(await rowsOf(card), {
+		'Port': 'lan4', 'MAC address': '00:00:5e:00:53:10', 'Prefix': '2001:db8:1100:f0::/60', 'Address': '2001:db8:1100:ef::/64',
+		'Lease': '3 h 12 min left', 'Next hop': 'fe80::200:5eff:fe00:5310', 'Last seen': '12 s ago', 'IPv4 forwarded by': 'nft'
+	});
+	assert.equal(await card.locator('.sofu-alert').count(), 0);
+	await picture(page, 'hgw');
+
+	const hgw = { ...withHGW.hgw, carrier: false, mac: '', link_local: null, prefix: null, address: null, valid: null, last_seen: null, forwarding: '',
+		error: { code: 'HGW_FORWARD', text: 'no <b>nft</b>' } };
+	await show(page, [[wan, answer({ ...withHGW, hgw })]]);
+	assert.deepEqual(await rowsOf(card), { 'Port': 'lan4, no link', 'MAC address': 'not heard yet', 'Last seen': 'never', 'IPv4 forwarded by': 'nothing' });
+	assert.match(await card.locator('.sofu-alert').textContent(), /^The kernel cannot forward IPv4 to the home gateway\. Install .* \(no <b>nft<\/b>\)$/);
+	assert.equal(await page.locator('.sofu-alerts .sofu-alert').count(), 0);
+	assert.equal(await chain(page), 'ok ok ok ok ok');
+
+	await show(page, [[wan, answer({ ...withHGW, hgw: { ...withHGW.hgw, valid: null } })]]);
+	assert.equal((await rowsOf(card)).Lease, 'for ever');
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+});
+
 test('telephone numbers are masked until clicked', async () => {
 	const page = await open(browser);
 	await show(page, [[wan, answer(up)]]);
@@ -260,7 +316,7 @@ const mark = (v) => typeof v == 'string' ? v + evil : Array.isArray(v) ? v.map(m
 
 test('markup is shown as text', async () => {
 	const page = await open(browser);
-	const doc = mark({ ...up, state: 'up', error: error('AUTH_REJECTED') });
+	const doc = mark({ ...up, hgw: withHGW.hgw, state: 'up', error: error('AUTH_REJECTED') });
 	doc.counters = { ['ra.drop.' + evil]: 1 };
 	doc.auth.attributes = [{ name: 'Reply-Message' + evil, value: 'x' + evil }];
 	doc.events.push({ ms: 1, name: 'unknown' + evil, detail: evil });
@@ -287,7 +343,7 @@ test('markup is shown as text', async () => {
 for (const [name, options] of Object.entries({ 'up-dark': { dark: true }, 'up-phone': { width: 400 }, 'up-ja': { lang: 'ja' }, 'up-ja-phone-dark': { lang: 'ja', width: 360, dark: true } })) {
 	test(`picture ${name}`, async () => {
 		const page = await open(browser, options);
-		await show(page, [[wan, answer({ ...up, error: error('AUTH_SILENT') })]], { check: answer(checks) });
+		await show(page, [[wan, answer({ ...up, hgw: withHGW.hgw, error: error('AUTH_SILENT') })]], { check: answer(checks) });
 		await click(page, 'check');
 		await page.locator('.sofu-checks').waitFor();
 		await picture(page, name);

@@ -2,6 +2,7 @@
 'require form';
 'require network';
 'require uci';
+'require tools.widgets as widgets';
 'require tools.sofutobanku as sofu';
 
 const PROTO = 'sofutobanku';
@@ -204,10 +205,24 @@ return network.registerProtocol(PROTO, {
 
 		add('advanced', form.ListValue, 'phone', _('Telephone network'),
 			_('Where the router takes an address for a telephone of its own, as Asterisk is one.'));
-		o.value('', _('when the line tells a telephone number'));
+		o.value('auto', _('when the line tells a telephone number'));
 		o.value('1', _('always'));
 		o.value('0', _('never'));
+		o.default = 'auto';
+		o.validate = (section_id, value) => value != '1' || !s.formvalue(section_id, 'hgw_device') ||
+			sofu.accepted(_('the default or "never" beside a home gateway, which has the telephone line itself'));
+		const phone = o;
 		text('phone_dscp', _('DSCP of the telephone'), _('Only told to the telephone.'), sofu.accept.number(0, 63), '32');
+
+		add('advanced', widgets.DeviceSelect, 'hgw_device', _('Port to a home gateway'),
+			_('The home gateway keeps its place behind this router, and the telephone line with it. The port must be in no bridge.'));
+		o.noaliases = true;
+		o.nobridges = true;
+		o.validate = (section_id, value) => sofu.accept.device(section_id, value) !== true ? sofu.accept.device(section_id, value) :
+			!value || value != s.formvalue(section_id, 'device') || sofu.accepted(_('another device than that of the line'));
+		o.onchange = (ev, section_id) => phone.triggerValidation(section_id);
+		text('hgw_mac', _('MAC address of the home gateway'), _('Learned from the home gateway if it is not set.'), sofu.accept.mac, _('automatic'));
+		text('hgw_zone', _('Firewall zone of the home gateway'), null, null, 'lan');
 
 		begin('_dhcpv6', _('Change what DHCPv6 sends'));
 		text('clientid', _('DHCPv6 client identifier'),

@@ -4,7 +4,7 @@
 /* What the form, the interface's row and the status page share: the errors of
  * sofu-proto in words, what its options accept, and lifetimes for people. */
 
-/* code: [ where in the chain, what is wrong, what to do ] */
+/* code: [ where in the chain, '' for nowhere, what is wrong, what to do ] */
 const errors = {
 	NO_DEVICE: [ 'link', _('The network device does not exist.'), _('Check the device of the interface.') ],
 	NO_CARRIER: [ 'link', _('The network device has no link.'), _('Check the cable and the ONU.') ],
@@ -21,6 +21,16 @@ const errors = {
 	NO_IPV4_INTERFACE: [ 'tunnel', _('The interface of the tunnel cannot be made.'), _('Restart the network once after the package was installed, and delete an interface of that name.') ],
 	TUNNEL: [ 'tunnel', _('The tunnel cannot be made.'), _('Check the three addresses, and that the package kmod-ip6-tunnel is installed.') ],
 	APPLY: [ 'tunnel', _('The kernel refuses a part of the configuration.'), _('The system log says why.') ],
+	PHONE_SILENT: [ '', _('The telephone network does not answer.'), _('Does the contract have Hikari Denwa? Disconnect other gateways from the line.') ],
+	PHONE_REFUSED: [ '', _('The telephone network refuses an address.'), _('Another gateway may have it, or had it up to four hours ago.') ],
+	PHONE_CONFLICT: [ '', _('Another device on the line has the telephone address.'), _('Disconnect the other gateway.') ],
+	PHONE_SOCKET: [ '', _('The kernel refuses a socket for the telephone network.'), _('The system log says why.') ],
+	PHONE_APPLY: [ '', _('The kernel refuses the telephone address or a route of it.'), _('The system log says why.') ],
+	HGW_DEVICE: [ '', _('The port to the home gateway cannot be used.'), _('Choose a device that exists and is in no bridge.') ],
+	HGW_NO_PREFIX: [ '', _('The prefix of the line has no room for the home gateway.'), _('The line has to delegate a /59 or a larger prefix.') ],
+	HGW_FORWARD: [ '', _('The kernel cannot forward IPv4 to the home gateway.'), _('Install the package kmod-nft-netdev or kmod-sched-core.') ],
+	HGW_SOCKET: [ '', _('Another DHCPv6 server runs on the port to the home gateway.'), _('Switch it off for that port.') ],
+	HGW_APPLY: [ '', _('The kernel refuses a route to the home gateway.'), _('The system log says why.') ],
 	UBUS: [ 'tunnel', _('The network service does not answer or refuses.'), _('Restart the network.') ],
 	CONFIG: [ '', _('The configuration cannot work.'), _('Correct it, then reconnect the interface.') ],
 	FAILED: [ '', _('sofu-proto ended and is started again.'), _('The system log says why.') ],
@@ -74,6 +84,11 @@ function mac(text) {
 	const hex = text.replace(/[:.-]/g, '');
 	return /^([0-9a-f]{12}|([0-9a-f]{4}\.){2}[0-9a-f]{4}|[0-9a-f]{2}([:-])[0-9a-f]{2}(\3[0-9a-f]{2}){4})$/i.test(text) &&
 		!/^0+$/.test(hex) && (parseInt(hex.slice(0, 2), 16) & 1) == 0;
+}
+
+/* The kernel's rule for names; '@' begins an alias. */
+function device(text) {
+	return /^(?!@|\.{1,2}$)[\x21-\x2e\x30-\x39\x3b-\x7e]{1,15}$/.test(text);
 }
 
 function within(text, low, high) {
@@ -132,6 +147,7 @@ return baseclass.extend({
 		address6: check(unicast6, _('an IPv6 address like 2001:db8::1')),
 		address4: check(address4, _('an IPv4 address like 192.0.2.1')),
 		interfaceId: check(interfaceId, _('an interface identifier like 1111:1111:1111:1111 or ::1')),
+		device: check(device, _('a network device like lan4')),
 		mac: check(mac, _('the MAC address of one device, like 00:00:5e:00:53:01')),
 		hex: (low, high) => check((v) => hexBytes(v, low, high),
 			_('%d to %d bytes as pairs of hexadecimal digits').format(low, high)),

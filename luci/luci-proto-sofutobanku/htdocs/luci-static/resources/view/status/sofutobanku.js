@@ -84,6 +84,22 @@ const moments = {
 	'echo-request': [ 'wait', _('Asks for an echo through the tunnel') ],
 	'echo-reply': [ 'ok', _('The echo came back through the tunnel') ],
 	'echo-failed': [ 'fail', _('No echo came back through the tunnel') ],
+	'dhcp4-discover': [ 'wait', _('Asks for an address in the telephone network') ],
+	'dhcp4-request': [ 'wait', _('Requests the telephone address') ],
+	'dhcp4-reboot': [ 'wait', _('Asks for the telephone address of before') ],
+	'dhcp4-renew': [ 'wait', _('Asks to renew the telephone address') ],
+	'dhcp4-rebind': [ 'wait', _('Asks any server to extend the telephone address') ],
+	'dhcp4-offer': [ 'ok', _('The telephone network offers an address') ],
+	'dhcp4-ack': [ 'ok', _('The telephone network grants an address') ],
+	'dhcp4-nak': [ 'fail', _('The telephone network refuses the address') ],
+	'dhcp4-decline': [ 'fail', _('The telephone address is taken by another device') ],
+	'dhcp4-expired': [ 'fail', _('The telephone address has ended') ],
+	'phone-up': [ 'ok', _('The telephone network is joined') ],
+	'phone-down': [ 'fail', _('The telephone network is left') ],
+	'phone-error': [ 'fail', _('Error of the telephone network') ],
+	'hgw-up': [ 'ok', _('The home gateway has a prefix') ],
+	'hgw-down': [ 'fail', _('The home gateway has no prefix any more') ],
+	'hgw-error': [ 'fail', _('Error of the home gateway') ],
 	'error': [ 'fail', _('Error') ]
 };
 
@@ -112,6 +128,9 @@ const rows = (list, kind) => E('dl', { 'class': kind }, list.filter((r) => r[1] 
 ]));
 
 const card = (title, children) => E('div', { 'class': 'sofu-card' }, [ E('h4', {}, [ title ]) ].concat(children));
+
+/* What is wrong with one part, and not with the line. */
+const failure = (error) => error ? E('p', { 'class': 'sofu-alert is-warn' }, [ sofu.explain(error.code, error.text) ]) : null;
 
 /* The steps of the chain: what is there is in order, unless the error is of that step;
  * the first that is not there is under way, unless it failed. */
@@ -219,10 +238,26 @@ function renderPhone(doc, panel) {
 			[ _('Domain'), doc.phone.domain ],
 			[ _('SIP servers'), [ ...doc.phone.sip4 || [], ...doc.phone.sip ].join(', ') ],
 			[ _('Address'), doc.phone.address ],
-			[ _('Error'), doc.phone.error && '%s: %s'.format(doc.phone.error.code, doc.phone.error.text) ]
-		])
+			[ _('DSCP'), doc.phone.address && String(doc.phone.dscp) ]
+		]),
+		failure(doc.phone.error)
 	]);
 }
+
+/* The home gateway behind the router. Without a port to one there is none. */
+const renderHGW = (doc) => doc.hgw && card(_('Home gateway'), [
+	rows([
+		[ _('Port'), doc.hgw.carrier ? doc.hgw.device : _('%s, no link').format(doc.hgw.device) ],
+		[ _('MAC address'), doc.hgw.mac || _('not heard yet') ],
+		[ _('Prefix'), doc.hgw.prefix ],
+		[ _('Address'), doc.hgw.address ],
+		[ _('Lease'), doc.hgw.prefix && (doc.hgw.valid == null ? _('for ever') : _('%s left').format(sofu.duration(doc.hgw.valid))) ],
+		[ _('Next hop'), doc.hgw.link_local ],
+		[ _('Last seen'), doc.hgw.last_seen == null ? _('never') : _('%s ago').format(sofu.duration(doc.hgw.last_seen)) ],
+		[ _('IPv4 forwarded by'), doc.hgw.forwarding || _('nothing') ]
+	]),
+	failure(doc.hgw.error)
+]);
 
 function renderDrops(doc) {
 	const drops = Object.keys(doc.counters).filter((name) => name.includes('.drop.') && doc.counters[name] > 0).sort();
@@ -324,7 +359,7 @@ function makePanel(name) {
 		head(state, words, iface);
 		alerts(doc.tunnel ? 'warn' : 'fail', doc.error ? [ sofu.explain(doc.error.code, doc.error.text) ] : []);
 		fill(panel.chain, renderChain(chainOf(doc)));
-		const cards = [ renderTunnel(doc), renderLease(doc), renderPhone(doc, panel), renderNames(doc), renderAuth(doc), renderDrops(doc) ].filter((c) => c);
+		const cards = [ renderTunnel(doc), renderLease(doc), renderPhone(doc, panel), renderHGW(doc), renderNames(doc), renderAuth(doc), renderDrops(doc) ].filter((c) => c);
 		while (panel.cards.children.length > cards.length)
 			panel.cards.lastChild.remove();
 		cards.forEach((next, i) => {
