@@ -33,7 +33,7 @@ lint:
 	@files=$$(gofmt -l cmd docs internal lab luci/*.go luci/lmo openwrt) && test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	@go vet ./... && go vet -tags lab ./lab/...
 	@go tool staticcheck ./... && go tool staticcheck -tags lab ./lab/...
-	@shellcheck lab/setup lab/run lab/uml-init lab/demo lab/test lab/bench/run lab/footprint/run lab/footprint/bytes lab/qemu/run openwrt/dist openwrt/postinst docs/sofu-proto.bash \
+	@shellcheck lab/setup lab/run lab/init lab/demo lab/test lab/bench/run lab/footprint/run lab/footprint/bytes lab/qemu/run openwrt/dist openwrt/postinst docs/sofu-proto.bash \
 		luci/postinst luci/luci-proto-sofutobanku/root/usr/libexec/rpcd/luci.sofutobanku \
 		files/lib/netifd/proto/sofutobanku.sh lab/netifd/netifd-proto.sh .ci/run
 
@@ -73,6 +73,7 @@ screenshots: luci/test/node_modules
 bench:
 	@lab/setup bench
 	@lab/bench/run
+	@lab/bench/run forward
 	@lab/footprint/run
 
 # Each target has ten seeds at least, whose names say what they are: a crasher is kept

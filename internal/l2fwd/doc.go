@@ -13,7 +13,8 @@
 // Both look at a frame before anything else of the kernel does, packet sockets
 // excepted. So the router itself sees no IPv4 and no ARP that arrives at these
 // devices: an IPv4 address of its own on one of them would not be reachable from
-// there.
+// there. And as with a bridge without spanning tree, nothing stops frames from going
+// round where both devices are plugged into one segment.
 //
 // While it forwards, a packet socket that receives nothing keeps both devices
 // promiscuous, because the frames are for the hosts behind the other one. That ends
