@@ -85,7 +85,7 @@ func TestMonths(t *testing.T) {
 				home(b, accept, func(last func() dhcp6.Event, counted *counters.Set, _ *clientConn) {
 					hours, month, within := 60*24, 20*24, time.Second
 					if !accept {
-						hours, month, within = 25, 10, 25*time.Second // it renews each 20 s
+						hours, month, within = 25, 10, 15*time.Second // it renews each 10 s
 					}
 					line := lineP
 					for hour := range hours {

@@ -160,7 +160,7 @@ func TestDhclient(t *testing.T) {
 	w.eventually("told", func() bool {
 		b, _ := os.ReadFile(said)
 		for _, want := range []string{
-			"new_ip6_prefix='2001:db8:0:1f0::/60'", "new_ip6_address='2001:db8:0:1ef::1'", "new_renew='20'", "new_rebind='32'",
+			"new_ip6_prefix='2001:db8:0:1f0::/60'", "new_ip6_address='2001:db8:0:1ef::1'", "new_renew='10'", "new_rebind='16'",
 			"new_dhcp6_name_servers='2001:db8::53'", "new_dhcp6_domain_search='flets.example. iptv.example.'",
 			"new_dhcp6_sip_servers_addresses='2001:db8::5060'", "new_dhcp6_sntp_servers='2001:db8::123'",
 			"new_vsio_unknown_210='0:ca:0:a:30:33:31:32:33:34:35:36:37:38:0:cc:0:9:7:65:78:61:6d:70:6c:65:0'",

@@ -26,7 +26,7 @@ const (
 // preferred lifetime (RFC 8415 14.2).
 const (
 	maxT1, maxT2       = 30 * 60, 48 * 60
-	askingT1, askingT2 = 20, 32
+	askingT1, askingT2 = 10, 16
 )
 
 // Reconfigure's retransmission (RFC 8415 7.6).

@@ -14,7 +14,7 @@
 //
 // A change upstream reaches the HGW within seconds. Who accepts Reconfigure is sent
 // one, authentic by the key that it was given (RFC 8415 20.4); who does not is told to
-// renew every 20 seconds. The next Reply takes what is no longer the line's back, with
+// renew every 10 seconds. The next Reply takes what is no longer the line's back, with
 // lifetimes of 0, and has what replaces it.
 //
 // Every packet is hostile until checked. What is not taken is counted as

@@ -132,7 +132,7 @@ func TestMalformedOptions(t *testing.T) {
 		{"prefix of 129 bits", pdHead + "0029 00000001 00000000 00000000 001a0019 00000000 00000000 81" + many(16, "00"), 1, "ADVERTISE; " + advert60},
 		{"prefix of 24 octets", pdHead + "0028 00000001 00000000 00000000 001a0018" + many(24, "00"), 1, "ADVERTISE; " + advert60},
 		{"prefix beyond its IA", pdHead + "0014 00000001 00000000 00000000 001a0019 00000000", 1, "ADVERTISE; " + advert60},
-		{"address of 23 octets", "0003 0027 00000001 00000000 00000000 00050017" + many(23, "00"), 1, "ADVERTISE; NA 1 T1=20 T2=32 2001:db8:0:1ef::1 12600 14400"},
+		{"address of 23 octets", "0003 0027 00000001 00000000 00000000 00050017" + many(23, "00"), 1, "ADVERTISE; NA 1 T1=10 T2=16 2001:db8:0:1ef::1 12600 14400"},
 		{"address in an IA_PD", pdHead + "0028 00000001 00000000 00000000 00050018" + many(24, "01"), 0, "ADVERTISE; " + advert60},
 		{"five IAs of each kind", func() string {
 			var s string
@@ -141,7 +141,7 @@ func TestMalformedOptions(t *testing.T) {
 				s += fmt.Sprintf("0003000c 0000000%d 00000000 00000000", i+1)
 			}
 			return s
-		}(), 6, "ADVERTISE; " + advert60 + "; NA 1 T1=20 T2=32 2001:db8:0:1ef::1 12600 14400; PD 2 T1=0 T2=0 NoPrefixAvail; NA 2 T1=0 T2=0 NoAddrsAvail"},
+		}(), 6, "ADVERTISE; " + advert60 + "; NA 1 T1=10 T2=16 2001:db8:0:1ef::1 12600 14400; PD 2 T1=0 T2=0 NoPrefixAvail; NA 2 T1=0 T2=0 NoAddrsAvail"},
 		{"65 requested options", "0006 0082" + many(65, "0017"), 1, "ADVERTISE; 23 20010db8000000000000000000000053"},
 		{"a thousand options", many(1000, "ffff0000"), 0, "ADVERTISE"},
 		{"a thousand malformed ones", many(1000, "00100000"), 8, "ADVERTISE"},

@@ -20,7 +20,7 @@ const (
 	inform   = dhcpv6.MessageTypeInformationRequest
 	lost     = "00:00:5e:00:53:10 fe80::200:5eff:fe00:5310 []"
 	holds60  = "00:00:5e:00:53:10 fe80::200:5eff:fe00:5310 [2001:db8:0:1f0::/60 "
-	advert60 = "PD 1 T1=20 T2=32 2001:db8:0:1f0::/60 12600 14400"
+	advert60 = "PD 1 T1=10 T2=16 2001:db8:0:1f0::/60 12600 14400"
 )
 
 func TestExchange(t *testing.T) {
@@ -53,7 +53,7 @@ func TestExchange(t *testing.T) {
 		{"rebind", rebind, []dhcpv6.Option{pd(1, "2001:db8:0:1f0::/60")}, "REPLY; " + advert60},
 		{"decline of what is not held", decline, []dhcpv6.Option{na(1, "2001:db8:0:1ef::1")}, "REPLY; Success; NA 1 T1=0 T2=0 NoBinding"},
 		{"renew of something else", renew, []dhcpv6.Option{pd(1, "2001:db8:0:1::/64", "2001:db8:0:2f0::/60")},
-			"REPLY; PD 1 T1=20 T2=32 2001:db8:0:1::/64 0 0 2001:db8:0:2f0::/60 0 0 2001:db8:0:1f0::/60 12600 14400"},
+			"REPLY; PD 1 T1=10 T2=16 2001:db8:0:1::/64 0 0 2001:db8:0:2f0::/60 0 0 2001:db8:0:1f0::/60 12600 14400"},
 		{"release", release, []dhcpv6.Option{pd(1, "2001:db8:0:1f0::/60")}, "REPLY; Success"},
 		{"rebind of what was given back", rebind, []dhcpv6.Option{pd(1, "2001:db8:0:1f0::/60")}, "REPLY; " + advert60},
 	}
@@ -118,7 +118,7 @@ func TestIAs(t *testing.T) {
 					b.ask(request, test.before...)
 				}
 				// Each is shortened to what this is about.
-				short := strings.NewReplacer("T1=20 T2=32 ", "", "T1=0 T2=0 ", "", "2001:db8:0:1f0::/60 12600 14400", "/60", "2001:db8:0:1ef::/64 12600 14400", "/64",
+				short := strings.NewReplacer("T1=10 T2=16 ", "", "T1=0 T2=0 ", "", "2001:db8:0:1f0::/60 12600 14400", "/60", "2001:db8:0:1ef::/64 12600 14400", "/64",
 					"2001:db8:0:1ef::1 12600 14400", "/128", "REPLY; ", "", "ADVERTISE; ", "")
 				if got := short.Replace(b.ask(solicit, test.asked...)); got != test.want {
 					t.Errorf("Solicit: %s, want %s", got, test.want)
@@ -145,10 +145,10 @@ func TestTimes(t *testing.T) {
 		accept           bool
 		t1, t2           uint32
 	}{
-		{"usual", 12600, 14400, false, 20, 32},
+		{"usual", 12600, 14400, false, 10, 16},
 		{"usual, told of changes", 12600, 14400, true, 1800, 2880},
 		{"short", 1000, 2000, true, 500, 800},
-		{"very short", 30, 40, false, 15, 24},
+		{"very short", 15, 20, false, 7, 12},
 		{"deprecated", 0, 2000, true, 1000, 1600},
 		{"for ever", infinity, infinity, true, 1800, 2880},
 		{"one second", 1, 1, true, 0, 0},
@@ -230,8 +230,8 @@ func TestPrefixChange(t *testing.T) {
 		if got := b.last(); got != lost {
 			t.Errorf("at once: %s", got)
 		}
-		want := "REPLY; PD 1 T1=20 T2=32 2001:db8:0:1f0::/60 0 0 2001:db8:0:2f0::/60 12600 14400; " +
-			"NA 1 T1=20 T2=32 2001:db8:0:1ef::1 0 0 2001:db8:0:2ef::1 12600 14400"
+		want := "REPLY; PD 1 T1=10 T2=16 2001:db8:0:1f0::/60 0 0 2001:db8:0:2f0::/60 12600 14400; " +
+			"NA 1 T1=10 T2=16 2001:db8:0:1ef::1 0 0 2001:db8:0:2ef::1 12600 14400"
 		if got := b.ask(renew, pd(1, "2001:db8:0:1f0::/60"), na(1, "2001:db8:0:1ef::1")); got != want {
 			t.Errorf(" got %s\nwant %s", got, want)
 		}

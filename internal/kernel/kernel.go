@@ -274,7 +274,6 @@ func (a *Applier) reconcile(st state.State, wan netlink.Link) error {
 		errs.add(err)
 		a.hgw = index(port)
 	}
-	errs.add(a.forward(st.HGW))
 	tun, err := a.ensureTunnel(st.Tunnel)
 	if err != nil {
 		errs.add(err)
@@ -309,6 +308,8 @@ func (a *Applier) reconcile(st state.State, wan netlink.Link) error {
 			a.made.Tunnel = nil
 		}
 	}
+	// Last, since a program may have to do it.
+	errs.add(a.forward(st.HGW))
 	a.note()
 	return errs.join()
 }

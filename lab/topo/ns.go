@@ -262,12 +262,17 @@ func (n *NS) DelLink(dev string) {
 	}
 }
 
-// Dummy makes a device without a far end, and sets it up: a place for addresses.
+// Dummy makes a device without a far end, and sets it up: a place for addresses. Where
+// the kernel has none it is a bridge without ports.
 func (n *NS) Dummy(dev string) {
 	n.lab.tb.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = dev
-	if err := n.nl.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
+	err := n.nl.LinkAdd(&netlink.Dummy{LinkAttrs: attrs})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = n.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+	}
+	if err != nil {
 		n.lab.tb.Fatalf("lab: making %s in %s: %v", dev, n.name, err)
 	}
 	n.Up(dev)
