@@ -289,7 +289,7 @@ func TestHGW(t *testing.T) {
 			start := time.Now()
 			gateway := h.client(client)
 			h.lab.Eventually(patience, "IPv6 behind the home gateway", h.works)
-			t.Logf("| prefix, default route and an echo after %.1f s", time.Since(start).Seconds())
+			t.Logf("\n| prefix, default route and an echo after %.1f s", time.Since(start).Seconds())
 			named := "eth0"
 			if client.Name == rivals.Dibbler.Name {
 				named = "inside" // its DUID is of the first device that it finds
@@ -311,7 +311,7 @@ func TestHGW(t *testing.T) {
 			r.awaitUp(h.c.Now())
 			h.lab.Eventually(changed, "the new prefix behind the home gateway", h.works)
 			s, err := r.status()
-			t.Logf("| another prefix after %.1f s, IPv4 by %s", time.Since(start).Seconds(), s.HGW.Forwarding)
+			t.Logf("\n| another prefix after %.1f s, IPv4 by %s", time.Since(start).Seconds(), s.HGW.Forwarding)
 			if err != nil || s.State != state.Up {
 				t.Errorf("%v: %s", err, s.JSON())
 			}
@@ -380,7 +380,7 @@ func TestHGWExpiry(t *testing.T) {
 	start := time.Now()
 	r.await("its lease to end", func(s status.Status) bool { return s.HGW.Prefix == nil })
 	took, granted := time.Since(start), time.Duration(*held.HGW.Valid)*time.Second
-	t.Logf("| granted for %v, gone after %.1f s", granted, took.Seconds())
+	t.Logf("\n| granted for %v, gone after %.1f s", granted, took.Seconds())
 	if took > granted+2*time.Second {
 		t.Errorf("its lease of %v lasted %v", granted, took)
 	}
@@ -484,7 +484,7 @@ func TestHGWForward(t *testing.T) {
 	h.client(rivals.ISC)
 	h.lab.Eventually(patience, "IPv6 behind the home gateway", h.works)
 	h.phone()
-	t.Logf("| a home gateway served with IPv4 by %s", way)
+	t.Logf("\n| a home gateway served with IPv4 by %s", way)
 	r.Signal(syscall.SIGTERM)
 	if code := r.Wait(patience); code != 0 {
 		t.Errorf("exit status %d after SIGTERM:\n%s", code, tail(r.Output(), 15))
@@ -542,7 +542,7 @@ func TestHGWFlood(t *testing.T) {
 		send(as(n, dhcpv6.MessageTypeRequest, true), same)
 		send(as(n, dhcpv6.MessageTypeRenew, false), func(b []byte) []byte { return b[:len(b)-1-n%20] })
 	}
-	t.Logf("| %d messages in %.1f s", 3*each, time.Since(start).Seconds())
+	t.Logf("\n| %d messages in %.1f s", 3*each, time.Since(start).Seconds())
 	var s status.Status
 	h.lab.Eventually(patience, "all of them to be dropped or answered", func() (err error) {
 		if s, err = r.status(); err != nil {
@@ -559,12 +559,12 @@ func TestHGWFlood(t *testing.T) {
 		switch n -= before.Counters[name]; {
 		case strings.HasPrefix(name, "hgw.drop."):
 			dropped += n
-			t.Logf("| %-24s %6d", name, n)
+			t.Logf("\n| %-24s %6d", name, n)
 		case strings.HasPrefix(name, "hgw.sent.") && name != "hgw.sent.router-advertisement":
 			answered += n
 		}
 	}
-	t.Logf("| answered %d in %.1f s", answered, took.Seconds())
+	t.Logf("\n| answered %d in %.1f s", answered, took.Seconds())
 	if most := 40 + 6*uint64(took/time.Second+1); answered > most {
 		t.Errorf("%d answers in %v, want at most %d", answered, took, most)
 	}

@@ -105,7 +105,7 @@ func (d *Daemon) apply(st state.State) {
 
 // applyFailed notes what an applier failed with, nil for nothing, and sees to another try.
 func (d *Daemon) applyFailed(err error) {
-	line, parts := state.Split(err)
+	parts, line := state.Split(err)
 	for _, f := range []struct {
 		what  string
 		which **state.Error

@@ -109,7 +109,7 @@ func TestPhoneError(t *testing.T) {
 			{Prefix: prefix("192.0.2.0/24"), Via: addr("198.51.100.77")}, // no neighbour
 		}}
 	})
-	line, parts := state.Split(a.Apply(st))
+	parts, line := state.Split(a.Apply(st))
 	if phone := parts[state.PartPhone]; line != nil || !errors.Is(phone, unix.EEXIST) || !errors.Is(phone, unix.ENETUNREACH) {
 		t.Errorf("of the line: %v, of the telephone: %v", line, phone)
 	}
@@ -167,7 +167,7 @@ func TestHGWError(t *testing.T) {
 	st := with(lineState(), func(s *state.State) {
 		s.HGW = &state.HGW{Device: "lan", Forward: true, Routes: []state.Route{{Prefix: prefix("2001:db8:aa00:f0::/60"), Via: addr("fe80::f0")}}}
 	})
-	line, parts := state.Split(a.Apply(st))
+	parts, line := state.Split(a.Apply(st))
 	if line != nil || !errors.Is(parts[state.PartHGW], unix.ENOENT) {
 		t.Errorf("of the line: %v, of the home gateway: %v", line, parts)
 	}

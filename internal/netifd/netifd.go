@@ -146,7 +146,7 @@ func (a *Applier) Apply(st state.State) error {
 
 // tell shows what the steps of an Apply failed with, until they do not.
 func (a *Applier) tell(st state.State, failed error) error {
-	failed, _ = state.Split(failed) // the others are told with their part
+	_, failed = state.Split(failed) // the others are told with their part
 	if failed == nil && a.problem == nil {
 		return nil
 	}

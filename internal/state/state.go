@@ -120,8 +120,8 @@ type PartError struct {
 func (e *PartError) Error() string { return e.Err.Error() }
 func (e *PartError) Unwrap() error { return e.Err }
 
-// Split takes the PartErrors out of joined errors: what is left, and those of each part.
-func Split(err error) (line error, parts map[Part]error) {
+// Split takes the PartErrors out of joined errors: those of each part, and what is left.
+func Split(err error) (parts map[Part]error, line error) {
 	parts = map[Part]error{}
 	var walk func(error)
 	walk = func(err error) {
@@ -137,7 +137,7 @@ func Split(err error) (line error, parts map[Part]error) {
 		}
 	}
 	walk(err)
-	return line, parts
+	return parts, line
 }
 
 // WAN is the uplink itself.

@@ -18,7 +18,7 @@ func TestSplit(t *testing.T) {
 		{errors.Join(phone, hgw, phone), "<nil>", "phone\nphone", "hgw"},
 		{errors.Join(nil, line, errors.Join(hgw, line)), "line\nline", "<nil>", "hgw"},
 	} {
-		l, parts := Split(test.err)
+		parts, l := Split(test.err)
 		if fmt.Sprint(l) != test.wantLine || fmt.Sprint(parts[PartPhone]) != test.wantPhone || fmt.Sprint(parts[PartHGW]) != test.wantHGW {
 			t.Errorf("%v: %v and %v", test.err, l, parts)
 		}
