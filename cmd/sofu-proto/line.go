@@ -249,34 +249,31 @@ func (l *softbankLine) dhcp4Config(mac net.HardwareAddr) dhcp4.Config {
 // told is what NTT's part of the DHCPv6 information says; what is malformed in it
 // is left out.
 func told(info *dhcp6.Info) ntt.Info {
-	if info == nil {
-		return ntt.Info{}
-	}
-	for _, v := range info.Vendor {
-		if v.Enterprise != ntt.Enterprise {
-			continue
+	if info != nil {
+		for _, v := range info.Vendor {
+			if v.Enterprise == ntt.Enterprise {
+				return interpret(ntt.ParseDHCPv6(v.Data))
+			}
 		}
-		suboptions, _ := ntt.ParseDHCPv6(v.Data)
-		i, _ := ntt.Interpret(suboptions)
-		return i
 	}
 	return ntt.Info{}
 }
 
 // told4 is what NTT's part of a DHCPv4 lease says, in the same way.
 func told4(lease *dhcp4.Lease) ntt.Info {
-	if lease == nil {
-		return ntt.Info{}
-	}
-	for _, v := range lease.Vendor {
-		if v.Enterprise != ntt.Enterprise {
-			continue
+	if lease != nil {
+		for _, v := range lease.Vendor {
+			if v.Enterprise == ntt.Enterprise {
+				return interpret(ntt.ParseDHCPv4(v.Data))
+			}
 		}
-		suboptions, _ := ntt.ParseDHCPv4(v.Data)
-		i, _ := ntt.Interpret(suboptions)
-		return i
 	}
 	return ntt.Info{}
+}
+
+func interpret(suboptions []ntt.Suboption, _ error) ntt.Info {
+	info, _ := ntt.Interpret(suboptions)
+	return info
 }
 
 // phoneData puts what DHCPv6 and DHCPv4 tell of the telephone service together. The

@@ -190,7 +190,6 @@ func (s *Server) age() {
 		if sl := &c.slots[i]; sl.held && s.now >= sl.until {
 			s.log.Info("hgw: lease expired", "prefix", sl.told)
 			s.count("hgw.lease.expired")
-			s.trace("expired", sl.told.String())
 			*sl = slot{}
 			s.released()
 		}
@@ -247,7 +246,6 @@ func (s *Server) receive(p packet) {
 		s.heard(&m, p)
 	}
 	s.count("hgw.received." + name)
-	s.trace(name, "")
 	r, why := s.reply(&m, foreign, p)
 	if why != "" {
 		s.drop(p, why, nil)
@@ -685,5 +683,4 @@ func (s *Server) send(b []byte, to netip.AddrPort, name string) {
 		return
 	}
 	s.count("hgw.sent." + name)
-	s.trace(name, "")
 }

@@ -28,8 +28,6 @@ type Config struct {
 	Rand     *rand.Rand // nil: seeded by the system
 	Counters *counters.Set
 	Log      *slog.Logger
-	// Trace is told of the moments of an exchange, for a timeline.
-	Trace func(event, detail string)
 	// OnEvent is told of each change, from Run's goroutine. It must not block.
 	OnEvent func(Event)
 }

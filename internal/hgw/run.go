@@ -253,12 +253,6 @@ func (s *Server) publish() {
 
 func (s *Server) count(name string) { s.cfg.Counters.Add(name) }
 
-func (s *Server) trace(event, detail string) {
-	if s.cfg.Trace != nil {
-		s.cfg.Trace(event, detail)
-	}
-}
-
 // drop counts a packet that is not taken.
 func (s *Server) drop(p packet, why string, err error) {
 	s.count("hgw.drop." + why)

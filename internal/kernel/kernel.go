@@ -472,7 +472,7 @@ func (a *Applier) forward(h *state.HGW) (err error) {
 		a.made.Forward = true
 		a.note()
 		_, err = a.opt.Forward.Set(a.opt.Device, h.Device)
-	case a.made.Forward:
+	case a.made.Forward && a.opt.Forward != nil:
 		err = a.opt.Forward.Close()
 		a.made.Forward = err != nil
 	}
