@@ -159,7 +159,6 @@ func (b *bench) start(file string) {
 			b.t.Errorf("Run: %v", err)
 		}
 	}
-	b.up()
 }
 
 func (b *bench) up() {
@@ -168,8 +167,12 @@ func (b *bench) up() {
 	b.c.LinkUp(s)
 }
 
-// pass lets time pass and returns what happened in it.
+// pass lets time pass and returns what happened in it. The link comes up with the first
+// of them, when the test has said how the network is.
 func (b *bench) pass(d time.Duration) []string {
+	if b.sock == nil {
+		b.up()
+	}
 	time.Sleep(d)
 	synctest.Wait()
 	b.mu.Lock()
