@@ -40,7 +40,7 @@ const (
 	hgwPort = "lan4"
 	hgwMAC  = "00:00:5e:00:53:f0"
 	// changed is how soon each client has to know of another prefix.
-	changed = 25 * time.Second
+	changed = 40 * time.Second
 )
 
 // home is a home gateway's place behind a router.
