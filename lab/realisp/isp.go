@@ -70,6 +70,9 @@ const ready = 30 * time.Second
 // dictionary is the file with the attributes of enterprise 22197.
 func Start(lab *topo.Lab, n Network, dictionary string, c Config) *ISP {
 	i := &ISP{Config: c, lab: lab, ns: n.ISP, dir: lab.Dir("isp"), dict: dictionary}
+	// One link-local address, and that at once: of the kernel's own nobody knows when it is
+	// usable, and a server that takes it before then stays silent.
+	n.ISP.Sysctl("ipv6/conf/default/addr_gen_mode", "1")
 	n.ISP.Bridge(line, "00:00:5e:00:53:00", Port)
 	n.ISP.Addr(line, "fe80::1/64")
 	for _, a := range []string{RADIUS.Addr().String(), dns6.String(), sntp.String(), sip.String()} {
