@@ -64,6 +64,10 @@ func (d *Daemon) settle(ctx context.Context) {
 		}
 		w.Echo = nil // there may be no tunnel to send it through
 	}
+	// An echo of before proves nothing of what is published now.
+	if d.echoing != nil && (w.Echo == nil || *w.Echo != d.echoing.question) {
+		d.setEcho(nil)
+	}
 	if was := d.published; !st.Equal(was) {
 		d.publish(st)
 		d.tell(was, st)
