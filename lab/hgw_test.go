@@ -423,8 +423,8 @@ func TestHGWRouter(t *testing.T) {
 	}
 }
 
-// TestHGWKilled: what a killed sofu-proto leaves works on, and the next one takes it over
-// and removes it in the end.
+// TestHGWKilled: the home gateway keeps its prefix over a killed sofu-proto, and the next one
+// makes anew, or removes, what that left.
 func TestHGWKilled(t *testing.T) {
 	h := newHome(t, startSofuISP)
 	before := picture(h.net.Router) + h.layer2()
