@@ -4,6 +4,7 @@ package lab
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -210,7 +211,12 @@ func TestStartOver(t *testing.T) {
 	_, net, isp, r := life(t)
 	before := r.awaitUp(isp.Now()).Counters["dhcp6.sent.solicit"]
 	r.Signal(syscall.SIGUSR2)
-	r.await("a new Solicit", func(s status.Status) bool { return s.Counters["dhcp6.sent.solicit"] > before })
+	// The Solicit may be out before the tunnel is down.
+	r.await("a new Solicit and a new tunnel", func(s status.Status) bool {
+		again := slices.IndexFunc(s.Events, func(e status.Event) bool { return e.Name == "tunnel-down" })
+		return s.Counters["dhcp6.sent.solicit"] > before && again >= 0 &&
+			slices.ContainsFunc(s.Events[again:], func(e status.Event) bool { return e.Name == "tunnel-up" })
+	})
 	r.awaitUp(isp.Now())
 	checkIPv4(t, net, isp.IPv4)
 }

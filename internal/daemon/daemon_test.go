@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -539,6 +540,39 @@ func TestRestartForgets(t *testing.T) {
 		b.advertise <- b.ra()
 		if s := b.status(); s.State != state.Up {
 			t.Errorf("after an advertisement: %s", s.JSON())
+		}
+	})
+}
+
+// The answer to an echo of the tunnel before comes late, while that of the next is awaited.
+func TestLateEchoProvesNothing(t *testing.T) {
+	var asked atomic.Int32
+	runWith(t, func(_ *bench, cfg *Config) {
+		cfg.Network.Echo = func(context.Context, echo.Config) (time.Duration, error) {
+			if asked.Add(1) == 1 {
+				time.Sleep(time.Minute)
+			} else {
+				time.Sleep(time.Hour)
+			}
+			return 20 * time.Millisecond, nil
+		}
+	}, func(b *bench) {
+		b.come()
+		b.daemon.Restart()
+		synctest.Wait()
+		b.advertise <- b.ra()
+		synctest.Wait()
+		time.Sleep(30 * time.Minute)
+		if s := b.status(); s.State != state.Up || s.Tunnel.EchoMS != nil || asked.Load() != 2 {
+			t.Errorf("%d echoes, status: %s", asked.Load(), s.JSON())
+		}
+		time.Sleep(time.Hour)
+		if s := b.status(); s.Tunnel.EchoMS == nil {
+			t.Errorf("proven: %s", s.JSON())
+		}
+		b.daemon.Restart()
+		if s := b.status(); s.Tunnel != nil {
+			t.Errorf("restarted: %s", s.JSON())
 		}
 	})
 }

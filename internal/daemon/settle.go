@@ -66,7 +66,8 @@ func (d *Daemon) settle(ctx context.Context) {
 	}
 	// An echo of before proves nothing of what is published now.
 	if d.echoing != nil && (w.Echo == nil || *w.Echo != d.echoing.question) {
-		d.setEcho(nil)
+		d.echoing = replace(ctx, d.echoing, nil, d.prove)
+		d.setEcho(ctx, nil)
 	}
 	if was := d.published; !st.Equal(was) {
 		d.publish(st)
@@ -225,7 +226,6 @@ func (d *Daemon) keepAsking(ctx context.Context, q line.Question) {
 
 // prove sends echoes through the tunnel until one comes back.
 func (d *Daemon) prove(ctx context.Context, e line.Echo) {
-	d.setEcho(nil)
 	d.trace("echo-request", "to "+e.Target.String())
 	rtt, err := d.cfg.Network.Echo(ctx, echo.Config{
 		Device: d.cfg.Tunnel, Source: e.Source, Target: e.Target,
@@ -238,7 +238,7 @@ func (d *Daemon) prove(ctx context.Context, e line.Echo) {
 	default:
 		d.trace("echo-reply", "from "+e.Target.String())
 		ms := status.Milliseconds(rtt)
-		d.setEcho(&ms)
+		d.setEcho(ctx, &ms)
 	}
 }
 
@@ -298,9 +298,13 @@ func (d *Daemon) publish(st state.State) {
 	d.notify()
 }
 
-func (d *Daemon) setEcho(ms *float64) {
+// setEcho shows ms, unless ctx has ended: the tunnel may be another one by now.
+func (d *Daemon) setEcho(ctx context.Context, ms *float64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
 	d.echoMS = ms
 	d.notify()
 }
