@@ -164,8 +164,11 @@ func (c *checked) useTools(what string, good bool) {
 	}
 	var running []*topo.Process
 	last := len(tools) - 1
-	for _, tool := range tools[:last] {
+	for i, tool := range tools[:last] {
 		running = append(running, start(tool.args))
+		if i == 0 {
+			running[0].WaitFor(patience, "listening on|sofu-tools: capture:")
+		}
 	}
 	if c.table.tools.Len() == 0 {
 		c.table.tools.WriteString("\n| what is wrong |")

@@ -238,7 +238,7 @@ func TestPhoneAlone(t *testing.T) {
 		speak(c, realisp.Kea)
 		r.Signal(syscall.SIGUSR2) // all anew, the telephone too
 		s = r.await("an unanswered request of RADIUS", func(s status.Status) bool {
-			return s.Counters["radius.sent.access-request"] > 1 && s.State == state.IPv6 && joined(s)
+			return anew(s, "access-request", "phone-up") && s.State == state.IPv6 && joined(s)
 		})
 		checkPhone(t, net, s)
 		speak(c, realisp.FreeRADIUS)
