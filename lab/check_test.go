@@ -167,7 +167,12 @@ func (c *checked) useTools(what string, good bool) {
 	for i, tool := range tools[:last] {
 		running = append(running, start(tool.args))
 		if i == 0 {
-			running[0].WaitFor(patience, "listening on|sofu-tools: capture:")
+			c.lab.Eventually(patience, "capture to listen, or to say why not", func() error {
+				if running[0].Output() == "" {
+					return errors.New("it is silent")
+				}
+				return nil
+			})
 		}
 	}
 	if c.table.tools.Len() == 0 {
