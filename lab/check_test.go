@@ -145,35 +145,33 @@ func (c *checked) useTools(what string, good bool) {
 		// others: a running line, or one without Hikari Denwa, is no success for it.
 		others bool
 	}{
-		// First, to hear the others.
-		{"capture", []string{"capture", realisp.WAN, "-o", captured, "-w", "3"}, false},
-		{"rtsol", []string{"rtsol", realisp.WAN, "-1", "-w", "2"}, false},
+		{"rtsol", []string{"rtsol", realisp.WAN, "-1", "-w", "3"}, false},
 		{"nd", []string{"nd"}, false},
 		{"ping6", []string{"ping6", "ff02::1%" + realisp.WAN, "-c", "1"}, false},
 		{"traceroute6", []string{"traceroute6", realisp.RADIUS.Addr().String(), "-q", "1", "-w", "1", "-m", "3"}, false},
 		{"pmtu", append([]string{"pmtu"}, at...), false},
-		{"probe radius", append([]string{"probe", "radius", "-w", "2"}, at...), false},
-		{"probe dhcp6", append([]string{"probe", "dhcp6", "-w", "2"}, at...), true},
-		{"probe dhcp4", append([]string{"probe", "dhcp4", "-w", "1"}, at...), true},
+		{"probe radius", append([]string{"probe", "radius", "-w", "3"}, at...), false},
+		{"probe dhcp6", append([]string{"probe", "dhcp6", "-w", "3"}, at...), true},
+		{"probe dhcp4", append([]string{"probe", "dhcp4", "-w", "3"}, at...), true},
 		{"report", append([]string{"report"}, at...), false},
-		// Last, of what the others did: capture has ended by then.
+		// What the others did, from before the first to after the last.
+		{"capture", []string{"capture", realisp.WAN, "-o", captured}, false},
 		{"learn", []string{"learn", captured}, true},
 	}
 	start := func(args []string) *topo.Process {
 		return c.net.Router.StartEnv(c.env, append([]string{bin("sofu-proto")}, args...)...)
 	}
-	var running []*topo.Process
-	last := len(tools) - 1
-	for i, tool := range tools[:last] {
-		running = append(running, start(tool.args))
-		if i == 0 {
-			c.lab.Eventually(patience, "capture to listen, or to say why not", func() error {
-				if running[0].Output() == "" {
-					return errors.New("it is silent")
-				}
-				return nil
-			})
+	running := make([]*topo.Process, len(tools))
+	capture, learn := len(tools)-2, len(tools)-1
+	running[capture] = start(tools[capture].args)
+	c.lab.Eventually(patience, "capture to listen, or to say why not", func() error {
+		if running[capture].Output() == "" {
+			return errors.New("it is silent")
 		}
+		return nil
+	})
+	for i, tool := range tools[:capture] {
+		running[i] = start(tool.args)
 	}
 	if c.table.tools.Len() == 0 {
 		c.table.tools.WriteString("\n| what is wrong |")
@@ -184,8 +182,11 @@ func (c *checked) useTools(what string, good bool) {
 	}
 	fmt.Fprintf(&c.table.tools, "\n| %s |", what)
 	for i, tool := range tools {
-		if i == last {
-			running = append(running, start(tool.args))
+		switch i {
+		case capture:
+			running[i].Stop()
+		case learn:
+			running[i] = start(tool.args)
 		}
 		code := running[i].Wait(patience)
 		fmt.Fprintf(&c.table.tools, " %d |", code)

@@ -130,7 +130,7 @@ func (p *Process) unexpectedlyOver() bool {
 }
 
 // Stop ends the process and its process group: SIGTERM, and SIGKILL when that
-// does not help within two seconds.
+// does not help within five seconds.
 func (p *Process) Stop() {
 	p.expectEnd()
 	select {
@@ -141,7 +141,7 @@ func (p *Process) Stop() {
 	_ = syscall.Kill(p.PID(), syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(2 * time.Second):
+	case <-time.After(5 * time.Second):
 	}
 	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // also what outlived it; there may be nothing
 	<-p.done
