@@ -209,12 +209,12 @@ func TestExpiry(t *testing.T) {
 // anew is whether each of events came after the last start over. To ask for less would be
 // to meet what there was before: packets are sent and counted while that is taken down.
 func anew(s status.Status, events ...string) bool {
-	for i, e := range slices.Backward(s.Events) {
+	var since []string
+	for _, e := range slices.Backward(s.Events) {
 		if e.Name == "restart" {
-			return !slices.ContainsFunc(events, func(name string) bool {
-				return !slices.ContainsFunc(s.Events[i:], func(e status.Event) bool { return e.Name == name })
-			})
+			return !slices.ContainsFunc(events, func(name string) bool { return !slices.Contains(since, name) })
 		}
+		since = append(since, e.Name)
 	}
 	return false
 }
